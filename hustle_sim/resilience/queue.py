@@ -1,0 +1,293 @@
+"""The request queue: messages that could not be delivered yet, and how they are sent when the backend is back.
+
+``after_attempt`` decides what an attempt means for an item; ``RequestQueue`` adds, flushes and tells. A flush
+starts on recovery, at start-up, on add and by timer; it begins with one canary, then grows, is paced, and
+stops at the first sign of trouble.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from hustle_sim.events import QueueChanged
+from hustle_sim.policy import QueuePolicy
+from hustle_sim.resilience.backend import Response
+from hustle_sim.resilience.outcome import CONSEQUENCES, Outcome
+from hustle_sim.resilience.store import Added, Answer, Item, ItemState, Store, StoreError
+from hustle_sim.resilience.world import World
+
+logger = logging.getLogger("hustle_sim.queue")
+
+
+class Ruling(NamedTuple):
+    """What an attempt means for its item. ``state`` None: it goes back, to be sent after ``wait_s``.
+
+    ``trouble``: the backend is not well, so the flush stops.
+    """
+
+    state: ItemState | None
+    attempts: int
+    wait_s: float
+    trouble: bool
+
+
+def after_attempt(item: Item, outcome: Outcome, policy: QueuePolicy, u: float) -> Ruling:
+    """Rule on an item that was sent with this outcome; ``u`` in [0, 1) spreads its wait (full jitter)."""
+    consequence = CONSEQUENCES[outcome]
+    if outcome is Outcome.OK:
+        return Ruling(ItemState.DELIVERED, item.attempts, 0.0, trouble=False)
+    against_item = consequence.against_item or (policy.outages_count and consequence.against_backend)
+    attempts = item.attempts + against_item
+    trouble = not consequence.against_item
+    if against_item and attempts >= policy.max_attempts:
+        return Ruling(ItemState.DEAD, attempts, 0.0, trouble)
+    if outcome in (Outcome.REJECTED, Outcome.CANCELLED):
+        return Ruling(None, attempts, 0.0, trouble)
+    longest_s = min(policy.cap_s, policy.base_s * 2 ** min(max(item.tries - 1, 0), 30))
+    return Ruling(None, attempts, u * longest_s, trouble)
+
+
+class RequestQueue:
+    """Keeps messages in a store and sends them through ``send`` while ``run()`` is running.
+
+    ``ready_at_s()`` says from which loop time on sending makes sense (None: not before ``wake()`` is called);
+    ``on_delivered(item, reply)`` is told of each delivery. ``owner`` names this process in leases.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        policy: QueuePolicy,
+        world: World,
+        *,
+        send: Callable[[Item], Awaitable[Response]],
+        ready_at_s: Callable[[], float | None],
+        on_delivered: Callable[[Item, str], None],
+        owner: str = "",
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._world = world
+        self._send = send
+        self._ready_at_s = ready_at_s
+        self._on_delivered = on_delivered
+        self._owner = owner or world.new_id()
+        self._waiting: asyncio.Future[None] | None = None
+        self._woken = True
+        self._troubles = 0
+        self._halted_until_s = 0.0
+
+    async def add(self, message_id: str, text: str, priority: int, *, in_flight_s: float | None = None) -> Added:
+        """Make a message durable. With ``in_flight_s`` it is leased to us that long, since it is being sent now.
+
+        A store that fails answers ``rejected`` with the reason.
+        """
+        now = self._world.wall_clock()
+        leased = in_flight_s is not None
+        item = Item(
+            id=message_id,
+            text=text,
+            priority=priority,
+            created_at=now,
+            expires_at=now + self._policy.ttl_s,
+            state=ItemState.LEASED if leased else ItemState.READY,
+            owner=self._owner if leased else "",
+            leased_until=now + max(self._policy.lease_s, in_flight_s or 0.0) if leased else 0.0,
+            not_before=now,
+            tries=1 if leased else 0,
+        )
+        try:
+            added = await self._store.add(item, max_size=self._policy.max_size, overflow=self._policy.overflow)
+        except StoreError as error:
+            logger.warning("A message could not be saved: %s", error)
+            added = Added(Answer.REJECTED, reason=str(error))
+        if added.victim is not None:
+            gone = "dead" if added.victim.state is ItemState.DEAD else "dropped"
+            # One leaves before one comes, so the depth in between is one less than after both.
+            await self._tell(gone, added.victim.id, "displaced", depth_change=-1)
+        event = "accepted" if added.answer is Answer.DISPLACED else added.answer.value
+        await self._tell(event, message_id, added.reason)
+        if not leased and self._policy.flush_on == "any":
+            self.wake()
+        return added
+
+    async def delivered(self, message_id: str, reply: str) -> None:
+        """A message that was leased at ``add`` has been answered after all."""
+        if await self._settled(message_id, ItemState.DELIVERED, reply=reply):
+            await self._tell("delivered", message_id, "late answer")
+
+    async def give_back(self, message_id: str) -> None:
+        """A message that was leased at ``add`` has not been answered: it is now sent from the queue."""
+        try:
+            held = await self._store.release(
+                message_id, self._owner, not_before=self._world.wall_clock(), attempts=0, reason="no answer in time"
+            )
+        except StoreError as error:
+            # The lease runs out, and the item comes back then.
+            logger.warning("A message could not be given back to the queue: %s", error)
+            return
+        if held:
+            await self._tell("released", message_id, "no answer in time")
+            if self._policy.flush_on == "any":
+                self.wake()
+
+    def wake(self, *, fresh_start: bool = False) -> None:
+        """Look at once whether something can be sent. ``fresh_start``: the backend has just been seen well."""
+        if fresh_start:
+            self._troubles = 0
+            self._halted_until_s = 0.0
+        self._woken = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def run(self) -> None:
+        """Send what is due, for ever, until cancelled."""
+        while True:
+            await self._wait_for_work()
+            try:
+                await self._expire()
+                if self._may_send_now():
+                    await self._flush()
+            except StoreError as error:
+                logger.warning("The queue can't be read; trying again later: %s", error)
+                self._halt(asyncio.get_running_loop().time())
+
+    def _may_send_now(self) -> bool:
+        now_s = asyncio.get_running_loop().time()
+        ready_at_s = self._ready_at_s()
+        return ready_at_s is not None and max(ready_at_s, self._halted_until_s) <= now_s
+
+    async def _wait_for_work(self) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._woken:
+            wait_s = await self._seconds_to_next_work(loop.time())
+            self._waiting = loop.create_future()
+            timer = None if wait_s is None else loop.call_later(wait_s, self.wake)
+            try:
+                if not self._woken:
+                    await self._waiting
+            finally:
+                self._waiting = None
+                if timer is not None:
+                    timer.cancel()
+        self._woken = False
+
+    async def _seconds_to_next_work(self, now_s: float) -> float | None:
+        """None: nothing to do before somebody calls ``wake``."""
+        ready_at_s = self._ready_at_s()
+        if self._policy.flush_on == "verdict":
+            return None
+        try:
+            due_at = await self._store.next_due()
+        except StoreError:
+            return self._policy.cap_s
+        if due_at is None:
+            return None
+        due_s = due_at - self._world.wall_clock()
+        if ready_at_s is None:
+            return self._policy.cap_s if self._policy.cap_s > 0 else None
+        # Never shorter than a moment: a wall clock that stands still must not become a busy loop.
+        return max(due_s, ready_at_s - now_s, self._halted_until_s - now_s, 0.01)
+
+    async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Queue[Ruling] = asyncio.Queue()
+        sending: dict[str, asyncio.Task[None]] = {}
+        window = 1 if self._policy.canary else self._policy.drain_concurrency
+        next_send_s = loop.time()
+        trouble = False
+        try:
+            while True:
+                while not trouble and len(sending) < window:
+                    if loop.time() < next_send_s:
+                        await asyncio.sleep(next_send_s - loop.time())
+                    item = await self._claim() if self._may_send_now() else None
+                    if item is None:
+                        break
+                    next_send_s = loop.time() + 1 / self._policy.drain_per_s
+                    sending[item.id] = asyncio.create_task(self._deliver(item, ended))
+                if not sending:
+                    return
+                ruling = await ended.get()
+                for item_id in [item_id for item_id, task in sending.items() if task.done()]:
+                    del sending[item_id]
+                if ruling.trouble:
+                    trouble = True
+                    self._halt(loop.time())
+                else:
+                    self._troubles = 0
+                    window = min(2 * window, self._policy.drain_concurrency)
+        finally:
+            for task in sending.values():
+                task.cancel()
+
+    def _halt(self, now_s: float) -> None:
+        """The flush met trouble: the next one by timer comes later each time."""
+        if self._policy.flush_on == "verdict":
+            return
+        self._troubles += 1
+        longest_s = min(self._policy.cap_s, self._policy.base_s * 2 ** min(self._troubles - 1, 30))
+        u = self._world.uniform("queue.halt", self._world.client, self._troubles)
+        self._halted_until_s = now_s + longest_s / 2 + u * longest_s / 2
+
+    async def _claim(self) -> Item | None:
+        await self._expire()
+        now = self._world.wall_clock()
+        item = await self._store.claim(now, owner=self._owner, until=now + self._policy.lease_s)
+        if item is not None:
+            await self._tell("leased", item.id, "")
+        return item
+
+    async def _expire(self) -> None:
+        for item in await self._store.expire(self._world.wall_clock()):
+            await self._tell("expired", item.id, item.reason)
+
+    async def _deliver(self, item: Item, ended: asyncio.Queue[Ruling]) -> None:
+        ruling = Ruling(None, item.attempts, 0.0, trouble=True)
+        try:
+            response = await self._send(item)
+            u = self._world.uniform("queue.backoff", self._world.client, item.sequence, item.tries)
+            ruling = after_attempt(item, response.outcome, self._policy, u)
+            await self._obey(item, ruling, response)
+        except StoreError as error:
+            logger.warning("The fate of a message could not be saved; its lease runs out by itself: %s", error)
+        finally:
+            ended.put_nowait(ruling)
+
+    async def _obey(self, item: Item, ruling: Ruling, response: Response) -> None:
+        if ruling.state is ItemState.DELIVERED:
+            if await self._settled(item.id, ItemState.DELIVERED, reply=response.text):
+                await self._tell("delivered", item.id, "")
+            self._on_delivered(item, response.text)
+        elif ruling.state is ItemState.DEAD and self._policy.dead_letters:
+            if await self._settled(item.id, ItemState.DEAD, reason=response.outcome.value):
+                await self._tell("dead", item.id, response.outcome.value)
+        elif ruling.state is ItemState.DEAD:
+            if await self._store.drop(item.id, self._owner):
+                await self._tell("dropped", item.id, response.outcome.value)
+        elif await self._store.release(
+            item.id,
+            self._owner,
+            not_before=self._world.wall_clock() + ruling.wait_s,
+            attempts=ruling.attempts,
+            reason=response.outcome.value,
+        ):
+            await self._tell("released", item.id, response.outcome.value)
+
+    async def _settled(self, message_id: str, state: ItemState, *, reason: str = "", reply: str = "") -> bool:
+        try:
+            return await self._store.settle(message_id, self._owner, state, reason=reason, reply=reply)
+        except StoreError as error:
+            logger.warning("The end of a message could not be saved; it may be sent again: %s", error)
+            return False
+
+    async def _tell(self, event: str, message_id: str, reason: str, *, depth_change: int = 0) -> None:
+        try:
+            depth = await self._store.depth() + depth_change
+        except StoreError:
+            depth = -1
+        now_s = asyncio.get_running_loop().time()
+        self._world.emit(QueueChanged(now_s, self._world.client, event, message_id, max(depth, 0), reason))

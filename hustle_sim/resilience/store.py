@@ -1,0 +1,308 @@
+"""Where queued messages live: the port that every store meets, and the store in memory.
+
+All times in a store are POSIX seconds (UTC), so that they mean the same after a restart.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from hustle_sim.policy import Overflow
+
+
+class StoreError(Exception):
+    """The store could not do what was asked; the message says why, in one sentence."""
+
+
+class ItemState(StrEnum):
+    """``READY`` and ``LEASED`` are pending; the others are ends."""
+
+    READY = "ready"
+    LEASED = "leased"
+    DELIVERED = "delivered"
+    EXPIRED = "expired"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+PENDING = (ItemState.READY, ItemState.LEASED)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A queued message. ``priority`` 0 is the most urgent; ``sequence`` is the store's order of adding.
+
+    ``attempts`` counts verdicts against the message itself, ``tries`` every time it was sent from the queue.
+    """
+
+    id: str
+    text: str
+    priority: int
+    created_at: float
+    expires_at: float
+    sequence: int = 0
+    state: ItemState = ItemState.READY
+    not_before: float = 0.0
+    attempts: int = 0
+    tries: int = 0
+    owner: str = ""
+    leased_until: float = 0.0
+    reason: str = ""
+    reply: str = ""
+
+
+class Answer(StrEnum):
+    """What ``add`` answers. ``DISPLACED``: accepted, and a message of lower priority had to go for it."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    DISPLACED = "displaced"
+    REJECTED = "rejected"
+
+
+class Added(NamedTuple):
+    """The answer to an add; ``victim`` is the item that had to go, if any."""
+
+    answer: Answer
+    victim: Item | None = None
+    reason: str = ""
+
+
+class Store(Protocol):
+    """Keeps items through crashes (or pretends to). Each call is atomic, and done when it returns.
+
+    Raises StoreError when it can't.
+    """
+
+    async def add(self, item: Item, *, max_size: int, overflow: Overflow) -> Added:
+        """Take in an item (ready, or leased to its owner) unless its id is known or there is no room.
+
+        When full, ``displace`` makes a ready item of strictly lower priority dead, the newest of the lowest;
+        ``drop-oldest`` deletes the oldest of the lowest priority (2), else the oldest; ``reject`` refuses.
+        """
+        ...
+
+    async def claim(self, now: float, *, owner: str, until: float) -> Item | None:
+        """Lease the next item that is due: ready (or its lease has run out), most urgent, then first in."""
+        ...
+
+    async def settle(self, item_id: str, owner: str, state: ItemState, *, reason: str = "", reply: str = "") -> bool:
+        """End an item that ``owner`` holds; False if the lease is no longer its own."""
+        ...
+
+    async def release(self, item_id: str, owner: str, *, not_before: float, attempts: int, reason: str) -> bool:
+        """Give an item back, to be sent from ``not_before`` on; False if the lease is no longer its own."""
+        ...
+
+    async def drop(self, item_id: str, owner: str) -> bool:
+        """Delete an item without a trace (the original design's way)."""
+        ...
+
+    async def expire(self, now: float) -> list[Item]:
+        """End all pending items that are past their time and not being sent; returns them."""
+        ...
+
+    async def next_due(self) -> float | None:
+        """The earliest time at which an item can be claimed (possibly past); None if none is pending."""
+        ...
+
+    async def depth(self) -> int:
+        """The number of pending items."""
+        ...
+
+    async def counts(self) -> Mapping[ItemState, int]:
+        """The number of items in each state."""
+        ...
+
+    async def items(self, *states: ItemState) -> list[Item]:
+        """The items in these states (all if none is named), in the order of adding."""
+        ...
+
+    async def note(self, name: str) -> str | None:
+        """A small text kept under a name, such as the last verdict."""
+        ...
+
+    async def set_note(self, name: str, text: str) -> None:
+        """Keep a small text under a name."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the file, if there is one."""
+        ...
+
+
+class MemoryStore:
+    """A store that lasts as long as the process: for simulations, tests and apps that need no more."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, Item] = {}
+        self._open: dict[str, Item] = {}
+        self._notes: dict[str, str] = {}
+        self._counts: Counter[ItemState] = Counter()
+        self._sequence = 0
+        # Heaps hold (key..., id) and are cleaned when read: an entry that no longer fits its item is skipped.
+        self._due: list[tuple[int, int, str]] = []
+        self._later: list[tuple[float, str]] = []
+        self._ends: list[tuple[float, str]] = []
+
+    async def add(self, item: Item, *, max_size: int, overflow: Overflow) -> Added:
+        """See ``Store.add``."""
+        if item.id in self._items:
+            return Added(Answer.DUPLICATE)
+        victim = None
+        if self._pending() >= max_size:
+            victim = choose_victim(list(self._open.values()), item.priority, overflow)
+            if victim is None:
+                return Added(Answer.REJECTED, reason="the queue is full")
+            if overflow == "drop-oldest":
+                self._forget(victim)
+            else:
+                victim = self._put(replace(victim, state=ItemState.DEAD, reason="displaced"))
+        self._sequence += 1
+        self._put(replace(item, sequence=self._sequence))
+        heapq.heappush(self._ends, (item.expires_at, item.id))
+        return Added(Answer.DISPLACED if victim else Answer.ACCEPTED, victim)
+
+    async def claim(self, now: float, *, owner: str, until: float) -> Item | None:
+        """See ``Store.claim``."""
+        while self._later and self._later[0][0] <= now:
+            when, item_id = heapq.heappop(self._later)
+            item = self._items.get(item_id)
+            if item is not None and item.state in PENDING and _due_at(item) == when:
+                heapq.heappush(self._due, (item.priority, item.sequence, item_id))
+        while self._due:
+            _, _, item_id = heapq.heappop(self._due)
+            item = self._items.get(item_id)
+            if item is not None and item.state in PENDING and _due_at(item) <= now:
+                return self._put(
+                    replace(item, state=ItemState.LEASED, owner=owner, leased_until=until, tries=item.tries + 1)
+                )
+        return None
+
+    async def settle(self, item_id: str, owner: str, state: ItemState, *, reason: str = "", reply: str = "") -> bool:
+        """See ``Store.settle``."""
+        item = self._held(item_id, owner)
+        if item is None:
+            return False
+        self._put(replace(item, state=state, reason=reason, reply=reply, owner=""))
+        return True
+
+    async def release(self, item_id: str, owner: str, *, not_before: float, attempts: int, reason: str) -> bool:
+        """See ``Store.release``."""
+        item = self._held(item_id, owner)
+        if item is None:
+            return False
+        self._put(
+            replace(item, state=ItemState.READY, not_before=not_before, attempts=attempts, reason=reason, owner="")
+        )
+        return True
+
+    async def drop(self, item_id: str, owner: str) -> bool:
+        """See ``Store.drop``."""
+        item = self._held(item_id, owner)
+        if item is None:
+            return False
+        self._forget(item)
+        return True
+
+    async def expire(self, now: float) -> list[Item]:
+        """See ``Store.expire``."""
+        expired: list[Item] = []
+        leased: list[tuple[float, str]] = []
+        while self._ends and self._ends[0][0] <= now:
+            entry = heapq.heappop(self._ends)
+            item = self._items.get(entry[1])
+            if item is None or item.state not in PENDING:
+                continue
+            if item.state is ItemState.LEASED and item.leased_until > now:
+                leased.append(entry)
+            else:
+                expired.append(self._put(replace(item, state=ItemState.EXPIRED, reason="too old", owner="")))
+        for entry in leased:
+            heapq.heappush(self._ends, entry)
+        return expired
+
+    async def next_due(self) -> float | None:
+        """See ``Store.next_due``."""
+        while self._due:
+            item = self._items.get(self._due[0][2])
+            if item is not None and item.state is ItemState.READY:
+                return item.not_before
+            heapq.heappop(self._due)
+        while self._later:
+            when, item_id = self._later[0]
+            item = self._items.get(item_id)
+            if item is not None and item.state in PENDING and _due_at(item) == when:
+                return when
+            heapq.heappop(self._later)
+        return None
+
+    async def depth(self) -> int:
+        """See ``Store.depth``."""
+        return self._pending()
+
+    async def counts(self) -> Mapping[ItemState, int]:
+        """See ``Store.counts``."""
+        return {state: self._counts[state] for state in ItemState}
+
+    async def items(self, *states: ItemState) -> list[Item]:
+        """See ``Store.items``."""
+        chosen = [item for item in self._items.values() if not states or item.state in states]
+        return sorted(chosen, key=lambda item: item.sequence)
+
+    async def note(self, name: str) -> str | None:
+        """See ``Store.note``."""
+        return self._notes.get(name)
+
+    async def set_note(self, name: str, text: str) -> None:
+        """See ``Store.set_note``."""
+        self._notes[name] = text
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+    def _pending(self) -> int:
+        return self._counts[ItemState.READY] + self._counts[ItemState.LEASED]
+
+    def _held(self, item_id: str, owner: str) -> Item | None:
+        item = self._items.get(item_id)
+        return item if item is not None and item.state is ItemState.LEASED and item.owner == owner else None
+
+    def _put(self, item: Item) -> Item:
+        before = self._items.get(item.id)
+        if before is not None:
+            self._counts[before.state] -= 1
+        self._counts[item.state] += 1
+        self._items[item.id] = item
+        if item.state in PENDING:
+            self._open[item.id] = item
+            heapq.heappush(self._later, (_due_at(item), item.id))
+        else:
+            self._open.pop(item.id, None)
+        return item
+
+    def _forget(self, item: Item) -> None:
+        del self._items[item.id]
+        self._open.pop(item.id, None)
+        self._counts[item.state] -= 1
+
+
+def choose_victim(items: list[Item], priority: int, overflow: Overflow) -> Item | None:
+    """The ready item that has to go for a new one of ``priority`` when the queue is full, or None."""
+    ready = [item for item in items if item.state is ItemState.READY]
+    if overflow == "reject" or not ready:
+        return None
+    if overflow == "displace":
+        lowest = max(ready, key=lambda item: (item.priority, item.sequence))
+        return lowest if lowest.priority > priority else None
+    low = [item for item in ready if item.priority >= 2]
+    return min(low or ready, key=lambda item: item.sequence)
+
+
+def _due_at(item: Item) -> float:
+    return item.leased_until if item.state is ItemState.LEASED else item.not_before
