@@ -7,14 +7,16 @@ gives an httpx transport over the same exchange, so that the very ``HttpBackend`
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import httpx
 import simpy
+from simpy.resources.resource import Request
 
 from hustle_sim.events import BackendSampled, EffectHappened, Emit
 from hustle_sim.resilience.backend import Response
@@ -40,6 +42,11 @@ class Places(simpy.Resource):
     def resize(self, capacity: int) -> None:
         """From now on there are this many places."""
         self._capacity = capacity
+        self._trigger_put(None)
+
+    def leave(self, request: Request) -> None:
+        """Free a place at once; ``release`` would make an event of it, for which nobody waits."""
+        self.users.remove(request)
         self._trigger_put(None)
 
 
@@ -70,7 +77,7 @@ class SimulatedBackend:
         sample_every_s: float,
     ) -> None:
         self._loop = loop
-        self._env = loop.env
+        self.env = loop.env
         self._model = model
         self._timeline = timeline
         self._emit = emit
@@ -78,17 +85,17 @@ class SimulatedBackend:
         self._error_draw = draws.stream("backend.error")
         self._latency_draw = draws.stream("backend.latency")
         self._background_draw = draws.stream("backend.background")
-        self._places = Places(self._env, model.capacity)
+        self.places = Places(self.env, model.capacity)
         self._seen: dict[str, _Seen] = {}
-        self._condition: Condition = timeline.condition_at(self._env.now)
+        self._condition: Condition = timeline.condition_at(self.env.now)
         self._allowance = 1.0
-        self._allowance_since_s = self._env.now
+        self._allowance_since_s = self.env.now
         self._arrivals = 0
         self._rejected = 0
-        self._env.process(self._change_with_the_times())
-        self._env.process(self._sample(sample_every_s))
+        self.env.process(self._change_with_the_times())
+        self.env.process(self._sample(sample_every_s))
         if model.background_per_s > 0:
-            self._env.process(self._background())
+            self.env.process(self._background())
 
     def connect(self, client: int) -> DirectPort:
         """The backend port as one client sees it."""
@@ -113,7 +120,7 @@ class SimulatedBackend:
         return await self._exchange(client, seen.number, seen.arrivals, key)
 
     async def _exchange(self, client: int, number: int, arrival: int, key: str | None) -> Exchange:
-        env = self._env
+        env = self.env
         now_s = env.now
         condition = self._condition
         self._arrivals += 1
@@ -134,7 +141,7 @@ class SimulatedBackend:
         if key is None and not self._model.health_takes_place:
             health_s = self._model.health_latency.sample(self._latency_draw(client, number, arrival))
             return await self._after(health_s * condition.slow_factor, Exchange(200, self._model.version))
-        places = self._places
+        places = self.places
         if len(places.users) >= places.capacity and len(places.queue) >= self._model.waiting_room:
             return await self._refuse(503)
 
@@ -142,41 +149,23 @@ class SimulatedBackend:
         service_s = latency.sample(self._latency_draw(client, number, arrival)) * condition.slow_factor
         errs = self._model.error_rate > 0 and self._error_draw(client, number, arrival) < self._model.error_rate
         served = self._loop.create_future()
-        process = env.process(self._serve(service_s, None if errs else key, served))
+        service = _Service(self, service_s, None if errs else key, served)
         try:
             await served
         except BaseException:
-            if not self._model.abandoned_keep_place and process.is_alive:
-                process.interrupt()
+            if not self._model.abandoned_keep_place:
+                service.abandon()
             raise
         if errs:
             return Exchange(500)
         text = self._model.version if key is None else f"Reply to {key}"
         return Exchange(200, text, broken=fault is not None)
 
-    def _serve(self, service_s: float, key: str | None, served: Any) -> Generator[simpy.Event, Any, None]:
-        """One request in the backend: wait for a place, hold it for the service time, have the effect."""
-        request = self._places.request()
-        try:
-            yield request
-            yield self._env.timeout(service_s)
-        except simpy.Interrupt:
-            self._leave(request)
-            return
-        self._places.release(request)
-        if key is not None:
-            seen = self._seen[key]
-            seen.effects += 1
-            self._emit(EffectHappened(self._env.now, seen.client, key, seen.effects))
-        if not served.done():
-            served.set_result(None)
-
-    def _leave(self, request: Any) -> None:
-        """Give up a place, or the wait for one."""
-        if request.triggered:
-            self._places.release(request)
-        else:
-            request.cancel()
+    def processed(self, key: str) -> None:
+        """The message had its effect, whether or not anybody waits for the answer."""
+        seen = self._seen[key]
+        seen.effects += 1
+        self._emit(EffectHappened(self.env.now, seen.client, key, seen.effects))
 
     async def _refuse(self, status_code: int, retry_after_s: float | None = None) -> Exchange:
         """Turn a request away: quick, but not in no time."""
@@ -205,26 +194,26 @@ class SimulatedBackend:
     def _change_with_the_times(self) -> Generator[simpy.Event, Any, None]:
         """Put each condition in force when it begins."""
         while True:
-            condition = self._timeline.condition_at(self._env.now)
+            condition = self._timeline.condition_at(self.env.now)
             self._condition = condition
             capacity = max(0, round(self._model.capacity * condition.capacity_factor))
-            if capacity != self._places.capacity:
-                self._places.resize(capacity)
+            if capacity != self.places.capacity:
+                self.places.resize(capacity)
             if math.isinf(condition.until_s):
                 return
-            yield self._env.timeout(condition.until_s - self._env.now)
+            yield self.env.timeout(condition.until_s - self.env.now)
 
     def _sample(self, every_s: float) -> Generator[simpy.Event, Any, None]:
         while True:
-            places = self._places
+            places = self.places
             self._emit(
                 BackendSampled(
-                    self._env.now, self._condition.mode, places.capacity, len(places.users), len(places.queue),
+                    self.env.now, self._condition.mode, places.capacity, len(places.users), len(places.queue),
                     self._arrivals, self._rejected,
                 )
             )  # fmt: skip
             self._arrivals = self._rejected = 0
-            yield self._env.timeout(every_s)
+            yield self.env.timeout(every_s)
 
     def _background(self) -> Generator[simpy.Event, Any, None]:
         """Load from elsewhere: it takes places like any request, and nobody here waits for it."""
@@ -232,8 +221,8 @@ class SimulatedBackend:
         mean_gap_s = 1 / self._model.background_per_s
         while True:
             number += 1
-            yield self._env.timeout(-math.log1p(-self._background_draw(number, 0)) * mean_gap_s)
-            condition, places = self._condition, self._places
+            yield self.env.timeout(-math.log1p(-self._background_draw(number, 0)) * mean_gap_s)
+            condition, places = self._condition, self.places
             self._arrivals += 1
             fault = condition.fault
             turned_away = (
@@ -245,13 +234,51 @@ class SimulatedBackend:
                 self._rejected += 1
                 continue
             service_s = self._model.latency.sample(self._background_draw(number, 2)) * condition.slow_factor
-            self._env.process(self._hold(service_s))
+            _Service(self, service_s, None, None)
 
-    def _hold(self, service_s: float) -> Generator[simpy.Event, Any, None]:
-        request = self._places.request()
-        yield request
-        yield self._env.timeout(service_s)
-        self._places.release(request)
+
+class _Service:
+    """One request in the backend: it waits for a place, holds it for its service time, and has its effect.
+
+    Callbacks on the events of SimPy, since a process for each request costs as much as all the rest of it.
+    """
+
+    __slots__ = ("_backend", "_gone", "_key", "_request", "_served", "_service_s")
+
+    def __init__(
+        self, backend: SimulatedBackend, service_s: float, key: str | None, served: asyncio.Future[None] | None
+    ) -> None:
+        self._backend = backend
+        self._service_s = service_s
+        self._key = key
+        self._served = served
+        self._gone = False
+        self._request = backend.places.request()
+        if self._request.triggered:
+            self._begin(None)
+        else:
+            self._request.callbacks.append(self._begin)
+
+    def abandon(self) -> None:
+        """Nobody waits any more: give up the place, or the wait for one."""
+        self._gone = True
+        if self._request.triggered:
+            self._backend.places.leave(self._request)
+        else:
+            self._request.cancel()
+
+    def _begin(self, _: simpy.Event | None) -> None:
+        if not self._gone:
+            simpy.Timeout(self._backend.env, self._service_s).callbacks.append(self._end)
+
+    def _end(self, _: simpy.Event) -> None:
+        if self._gone:
+            return
+        self._backend.places.leave(self._request)
+        if self._key is not None:
+            self._backend.processed(self._key)
+        if self._served is not None and not self._served.done():
+            self._served.set_result(None)
 
 
 class DirectPort:

@@ -44,7 +44,7 @@ _STEPS = 200
 _SAMPLES = 2000
 
 
-class Cancelled(Exception):
+class Cancelled(Exception):  # noqa: N818 -- asyncio and trio name it so
     """The simulation was cancelled before its end."""
 
 
