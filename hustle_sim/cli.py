@@ -246,7 +246,7 @@ def _print_metrics(result: Run, title: str) -> None:
     table = Table("Metric", "Value", "What it says", title=title, title_justify="left", box=None, pad_edge=False)
     table.columns[1].justify = "right"
     for name, metric in METRICS.items():
-        table.add_row(name, format_metric(name, result.metrics[name]), metric.sentence)
+        table.add_row(name, format_metric(name, result.metrics[name]), metric.text)
     _out.print(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 import tomllib
@@ -63,9 +64,9 @@ def format_duration(seconds: float) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the known name nearest to a misspelt one, or an empty string."""
+    """``"; did you mean 'x'?"`` for the known name nearest to a misspelt one, or a full stop."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def sentence(error: ValidationError, where: str, known: Iterable[str] = ()) -> str:
@@ -79,7 +80,7 @@ def sentence(error: ValidationError, where: str, known: Iterable[str] = ()) -> s
     also = f" (and {more} more)" if more else ""
     prefix = f"{where}: {place}" if place else where
     if first["type"] == "extra_forbidden":
-        return f"{prefix} is not a field that exists{closest(place, known)}{also}"
+        return f"{prefix} is not a field that exists{also}{closest(place, known)}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = message[:1].lower() + message[1:] if message.startswith("Input") else message
     if message.startswith("input") and not isinstance(first["input"], Mapping | list):
@@ -117,4 +118,5 @@ def toml_value(value: object) -> str:
         return str(value)
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    # JSON's escapes are TOML's too; only DEL is free in JSON and forbidden in TOML.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -89,10 +89,6 @@ class ProbePolicy(_Part):
             "offline_interval_s", self.offline_interval_s, "offline_interval_max_s", self.offline_interval_max_s,
             "the wait grows from the first to the second",
         )  # fmt: skip
-        _in_order(
-            "offline_interval_s", self.offline_interval_s, "interval_s", self.interval_s,
-            "an offline backend is probed at least as often as a healthy one",
-        )  # fmt: skip
         return self
 
 

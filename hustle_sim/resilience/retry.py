@@ -34,27 +34,29 @@ def with_hint(own_s: float, retry_after_s: float | None, clamp_s: float) -> floa
 class RetryBudget:
     """Bounds the retries of all messages together: a share of the traffic, plus a floor per minute.
 
-    A bucket of retries: a message adds ``budget_share``, time adds the floor (not while frozen), a retry
-    takes one, and none is given back for a retry that worked. It holds at most a minute's floor plus the
+    A bucket of retries: a message adds ``budget_share``, time adds the floor (neither does while frozen), a
+    retry takes one, and none is given back for a retry that worked. It holds at most a minute's floor plus the
     share of 100 messages.
     """
 
     def __init__(self, policy: RetryPolicy, now_s: float) -> None:
         self._share = policy.budget_share
         self._floor_per_s = policy.budget_floor_per_min / 60
-        self._most = policy.budget_floor_per_min + 100 * policy.budget_share
+        # Room for one retry at least, or a small budget would be none.
+        self._most = max(1.0, policy.budget_floor_per_min + 100 * policy.budget_share)
         self._tokens = float(policy.budget_floor_per_min)
         self._since_s = now_s
         self._frozen = False
 
     def freeze(self, frozen: bool, now_s: float) -> None:
-        """While frozen (the backend is offline) time adds nothing, so that no herd of retries is saved up."""
+        """While frozen (the backend is offline) nothing is added, so that no herd of retries is saved up."""
         self._refill(now_s)
         self._frozen = frozen
 
     def on_message(self) -> None:
         """A message was sent for the first time."""
-        self._tokens = min(self._most, self._tokens + self._share)
+        if not self._frozen:
+            self._tokens = min(self._most, self._tokens + self._share)
 
     def take(self, now_s: float) -> bool:
         """Take one retry out of the budget; False if there is none."""

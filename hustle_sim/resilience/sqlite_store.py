@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,6 +60,7 @@ class SQLiteStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hustle-store")
         self._database: sqlite3.Connection | None = None
         self._busy_timeout_s = busy_timeout_s
+        self._closed = False
 
     async def add(self, item: Item, *, max_size: int, overflow: Overflow) -> Added:
         """See ``Store.add``."""
@@ -74,7 +76,11 @@ class SQLiteStore:
                 if overflow == "drop-oldest":
                     database.execute("DELETE FROM items WHERE id = ?", (victim.id,))
                 else:
-                    database.execute("UPDATE items SET state = 'dead', reason = 'displaced' WHERE id = ?", (victim.id,))
+                    victim = replace(victim, state=ItemState.DEAD, reason="displaced")
+                    database.execute(
+                        "UPDATE items SET state = ?, reason = ? WHERE id = ?",
+                        (victim.state.value, victim.reason, victim.id),
+                    )
             database.execute(
                 "INSERT INTO items (id, text, priority, created_at, expires_at, state, not_before, attempts, tries, "
                 "owner, leased_until, reason, reply) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -182,8 +188,10 @@ class SQLiteStore:
                 self._database.close()
                 self._database = None
 
-        await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        self._thread.shutdown(wait=True)
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            self._thread.shutdown(wait=True)
 
     async def _change(self, statement: str, values: tuple[object, ...], item_id: str, owner: str) -> bool:
         def work(database: sqlite3.Connection) -> bool:
@@ -201,9 +209,12 @@ class SQLiteStore:
                     self._database = self._open()
                 with _immediate(self._database):
                     return work(self._database)
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
+                # The last two: a value that no row can hold, such as half of a surrogate pair.
                 raise StoreError(f"{self.path}: {_why(error)}") from error
 
+        if self._closed:
+            raise StoreError(f"{self.path}: the store is closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
 
     def _open(self) -> sqlite3.Connection:

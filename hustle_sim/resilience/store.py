@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 from hustle_sim.policy import Overflow
 
@@ -146,7 +146,7 @@ class MemoryStore:
         self._counts: Counter[ItemState] = Counter()
         self._sequence = 0
         # Heaps hold (key..., id) and are cleaned when read: an entry that no longer fits its item is skipped.
-        self._due: list[tuple[int, int, str]] = []
+        self._due: list[tuple[int, int, float, str]] = []
         self._later: list[tuple[float, str]] = []
         self._ends: list[tuple[float, str]] = []
 
@@ -173,15 +173,20 @@ class MemoryStore:
         while self._later and self._later[0][0] <= now:
             when, item_id = heapq.heappop(self._later)
             item = self._items.get(item_id)
-            if item is not None and item.state in PENDING and _due_at(item) == when:
-                heapq.heappush(self._due, (item.priority, item.sequence, item_id))
+            if _still_due(item, when):
+                heapq.heappush(self._due, (item.priority, item.sequence, when, item_id))
         while self._due:
-            _, _, item_id = heapq.heappop(self._due)
+            _, _, when, item_id = heapq.heappop(self._due)
             item = self._items.get(item_id)
-            if item is not None and item.state in PENDING and _due_at(item) <= now:
-                return self._put(
-                    replace(item, state=ItemState.LEASED, owner=owner, leased_until=until, tries=item.tries + 1)
-                )
+            if not _still_due(item, when):
+                continue
+            if when > now:
+                # The wall clock was set back.
+                heapq.heappush(self._later, (when, item_id))
+                continue
+            return self._put(
+                replace(item, state=ItemState.LEASED, owner=owner, leased_until=until, tries=item.tries + 1)
+            )
         return None
 
     async def settle(self, item_id: str, owner: str, state: ItemState, *, reason: str = "", reply: str = "") -> bool:
@@ -225,19 +230,18 @@ class MemoryStore:
                 expired.append(self._put(replace(item, state=ItemState.EXPIRED, reason="too old", owner="")))
         for entry in leased:
             heapq.heappush(self._ends, entry)
-        return expired
+        return sorted(expired, key=lambda item: (item.expires_at, item.sequence))
 
     async def next_due(self) -> float | None:
         """See ``Store.next_due``."""
         while self._due:
-            item = self._items.get(self._due[0][2])
-            if item is not None and item.state is ItemState.READY:
-                return item.not_before
+            _, _, when, item_id = self._due[0]
+            if _still_due(self._items.get(item_id), when):
+                return when
             heapq.heappop(self._due)
         while self._later:
             when, item_id = self._later[0]
-            item = self._items.get(item_id)
-            if item is not None and item.state in PENDING and _due_at(item) == when:
+            if _still_due(self._items.get(item_id), when):
                 return when
             heapq.heappop(self._later)
         return None
@@ -302,6 +306,11 @@ def choose_victim(items: list[Item], priority: int, overflow: Overflow) -> Item 
         return lowest if lowest.priority > priority else None
     low = [item for item in ready if item.priority >= 2]
     return min(low or ready, key=lambda item: item.sequence)
+
+
+def _still_due(item: Item | None, when: float) -> TypeGuard[Item]:
+    """Whether an entry of a heap still fits its item."""
+    return item is not None and item.state in PENDING and _due_at(item) == when
 
 
 def _due_at(item: Item) -> float:

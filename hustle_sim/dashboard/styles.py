@@ -1,0 +1,97 @@
+"""How it looks, once: theme, spacing, and the style sheets of our own components.
+
+Colours that differ between light and dark are entries of the Material theme, which the page turns into CSS
+variables (``--mui-palette-hustle-online``) and swaps in the browser when the theme is toggled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hustle_sim.analysis.palette import STATUS
+
+_FONT = '"Roboto", "Segoe UI", system-ui, -apple-system, "Helvetica Neue", Arial, sans-serif'
+
+_LIGHT = {
+    **{status: look.light for status, look in STATUS.items()},
+    **{f"{status}Text": look.text for status, look in STATUS.items()},
+    "better": "#127B5B", "worse": "#790B18", "quiet": "#5A6172", "line": "#DFE3EA",
+    "card": "#FFFFFF", "well": "#F4F6F9",
+}  # fmt: skip
+_DARK = {
+    **{status: look.dark for status, look in STATUS.items()},
+    "onlineText": "#5FD3BE", "degradedText": "#F1C426", "offlineText": "#FF8A93", "checkingText": "#AEB6F2",
+    "better": "#5FD3BE", "worse": "#FF8A93", "quiet": "#A5ADBD", "line": "#333B4A",
+    "card": "#1C222E", "well": "#141922",
+}  # fmt: skip
+
+
+def _theme(mode: str, primary: str, contrast: str, own: dict[str, str]) -> dict[str, Any]:
+    return {
+        "palette": {
+            "mode": mode,
+            "primary": {"main": primary, "contrastText": contrast},
+            "background": {"default": own["well"], "paper": own["card"]},
+            "hustle": own,
+            # What Material draws the - and + of a number field with: its own grey is unreadable on dark.
+            "default": {"dark": own["quiet"]},
+        },
+        "typography": {"fontFamily": _FONT},
+        "shape": {"borderRadius": 8},
+    }
+
+
+THEME = {
+    "light": _theme("light", "#2F4B9E", "#FFFFFF", _LIGHT),
+    "dark": _theme("dark", "#9DB4F5", "#10151F", _DARK),
+}
+"""The Material theme, light and dark."""
+
+PAGE_SX = {
+    "& .MuiAppBar-root": {
+        "backgroundColor": "#18233F",
+        "backgroundImage": "none",
+        "boxShadow": "none",
+        "color": "#FFFFFF",
+    },
+    "& .MuiAppBar-root .title": {"fontSize": "1.2rem", "fontWeight": 600, "letterSpacing": ".01em"},
+    "& main.main": {"backgroundColor": "var(--mui-palette-hustle-well)"},
+}
+"""Overrides for the page's own parts."""
+
+NARROW = "max-width: 860px"
+"""The media condition below which controls and results stand one above the other."""
+
+TWO_COLUMNS = f"""
+:host {{
+  display: grid !important; grid-template-columns: clamp(290px, 24vw, 348px) minmax(0, 1fr); gap: 20px;
+  align-items: start; padding: 20px; box-sizing: border-box; width: 100%; max-width: 1760px; margin: 0 auto !important;
+}}
+:host(.bk-hidden), :host([hidden]) {{ display: none !important; }}
+:host > * {{ min-width: 0; }}
+@media ({NARROW}) {{
+  :host {{ grid-template-columns: minmax(0, 1fr); padding: 12px; gap: 14px; }}
+}}
+"""
+"""Controls at the left, results at the right; one above the other on a narrow screen."""
+
+PANEL = """
+:host {
+  background: var(--mui-palette-hustle-card); border: 1px solid var(--mui-palette-hustle-line);
+  border-radius: 10px; padding: 14px 16px; box-sizing: border-box; width: 100%;
+}
+"""
+"""A quiet box around things that belong together."""
+
+BARE = ":host { width: 100%; box-sizing: border-box; }"
+
+TEXT = """
+:host { color: var(--mui-palette-text-primary); font-family: var(--bokeh-base-font, sans-serif); font-size: 14px; }
+h2 { font-size: 15px; font-weight: 600; margin: 0; letter-spacing: .01em; }
+h3 { font-size: 12px; font-weight: 600; margin: 0 0 6px; color: var(--mui-palette-hustle-quiet);
+     text-transform: uppercase; letter-spacing: .06em; }
+p { margin: 4px 0 0; line-height: 1.45; color: var(--mui-palette-hustle-quiet); font-size: 13px; }
+i { font-style: normal; }
+code { font-family: ui-monospace, "SFMono-Regular", Menlo, Consolas, monospace; font-size: .92em; }
+"""
+"""Headings and sentences."""

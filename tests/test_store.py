@@ -1,0 +1,557 @@
+"""One contract, two stores: whatever holds for the store in memory holds for the one in a file."""
+
+import asyncio
+import inspect
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hustle_sim.resilience.sqlite_store import SQLiteStore
+from hustle_sim.resilience.store import Answer, Item, ItemState, MemoryStore, StoreError
+
+READY, LEASED, DELIVERED = ItemState.READY, ItemState.LEASED, ItemState.DELIVERED
+DEAD, EXPIRED = ItemState.DEAD, ItemState.EXPIRED
+
+
+def item(name, priority=1, *, now=0.0, ttl_s=1000.0, **more):
+    return Item(name, f"text of {name}", priority, now, now + ttl_s, not_before=now, **more)
+
+
+@pytest.fixture(params=["memory", pytest.param("sqlite", marks=pytest.mark.real)])
+def in_store(request, tmp_path):
+    """Runs ``main(store)`` on a new store, which is closed after it."""
+
+    def run(main):
+        async def with_store():
+            store = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "queue.db")
+            try:
+                return await main(store)
+            finally:
+                await store.aclose()
+
+        return asyncio.run(with_store())
+
+    return run
+
+
+async def add(store, *items, max_size=100, overflow="displace"):
+    return [(await store.add(each, max_size=max_size, overflow=overflow)).answer.value for each in items]
+
+
+async def claim(store, now, owner="me", lease_s=10.0):
+    claimed = await store.claim(now, owner=owner, until=now + lease_s)
+    return claimed.id if claimed else None
+
+
+class TestAdd:
+    def test_keeps_all_that_it_is_given_and_numbers_it(self, in_store):
+        async def main(store):
+            given_item = replace(item("a", 2, now=5.0), text='Zoë\n"\x00', tries=1, owner="me", state=LEASED)
+            given_item = replace(given_item, leased_until=30.0)
+            assert await add(store, given_item, item("b")) == ["accepted", "accepted"]
+            assert await store.items() == [replace(given_item, sequence=1), replace(item("b"), sequence=2)]
+            assert await store.depth() == 2
+
+        in_store(main)
+
+    def test_knows_an_id_again_even_after_its_end(self, in_store):
+        async def main(store):
+            await add(store, item("a"))
+            assert await add(store, item("a", 0)) == ["duplicate"]
+            await claim(store, 0)
+            assert await add(store, item("a")) == ["duplicate"]
+            await store.settle("a", "me", DELIVERED)
+            assert await add(store, item("a")) == ["duplicate"]
+            assert await store.depth() == 0
+
+        in_store(main)
+
+    def test_a_duplicate_displaces_nothing_when_full(self, in_store):
+        async def main(store):
+            await add(store, item("a", 2), item("b", 2))
+            assert await add(store, item("a", 0), max_size=2) == ["duplicate"]
+            assert await store.depth() == 2
+
+        in_store(main)
+
+    def test_displaces_the_newest_of_the_lowest_priority_and_keeps_it_as_dead(self, in_store):
+        async def main(store):
+            await add(store, item("a", 2), item("b", 1), item("c", 2))
+            added = await store.add(item("new", 1), max_size=3, overflow="displace")
+            assert added.answer is Answer.DISPLACED
+            assert added.victim == replace(item("c", 2), sequence=3, state=DEAD, reason="displaced")
+            assert [each.id for each in await store.items(READY)] == ["a", "b", "new"]
+            assert await store.items(DEAD) == [added.victim]
+
+        in_store(main)
+
+    def test_displaces_only_a_strictly_lower_priority(self, in_store):
+        async def main(store):
+            await add(store, item("a", 1), item("b", 1))
+            assert await add(store, item("c", 1), item("d", 2), max_size=2) == ["rejected", "rejected"]
+            assert await store.counts() == {state: 2 if state is READY else 0 for state in ItemState}
+
+        in_store(main)
+
+    def test_what_is_being_sent_is_never_displaced(self, in_store):
+        async def main(store):
+            await add(store, item("a", 2), item("b", 2))
+            await claim(store, 0)
+            assert await add(store, item("c", 0), item("d", 0), max_size=2) == ["displaced", "rejected"]
+            assert [each.id for each in await store.items(LEASED)] == ["a"]
+
+        in_store(main)
+
+    def test_reject_says_why(self, in_store):
+        async def main(store):
+            await add(store, item("a", 2))
+            added = await store.add(item("b", 0), max_size=1, overflow="reject")
+            assert added == (Answer.REJECTED, None, "the queue is full")
+
+        in_store(main)
+
+    def test_drop_oldest_drops_the_oldest_low_one_else_the_oldest_without_a_trace(self, in_store):
+        async def main(store):
+            await add(store, item("a", 1), item("b", 2), item("c", 2))
+            victims = []
+            for name in ("d", "e", "f"):
+                added = await store.add(item(name, 1), max_size=3, overflow="drop-oldest")
+                assert added.answer is Answer.DISPLACED
+                assert added.victim.state is not DEAD
+                victims.append(added.victim.id)
+            assert victims == ["b", "c", "a"]
+            assert [each.id for each in await store.items()] == ["d", "e", "f"]
+            assert await add(store, item("b")) == ["accepted"]
+
+        in_store(main)
+
+
+class TestClaim:
+    def test_the_most_urgent_first_then_first_in(self, in_store):
+        async def main(store):
+            await add(store, item("a", 1), item("b", 2), item("c", 0), item("d", 1), item("e", 0))
+            assert [await claim(store, 0) for _ in range(6)] == ["c", "e", "a", "d", "b", None]
+
+        in_store(main)
+
+    def test_leases_to_one_owner_and_counts_the_try(self, in_store):
+        async def main(store):
+            await add(store, item("a"))
+            claimed = await store.claim(5.0, owner="me", until=20.0)
+            expected = replace(item("a"), sequence=1, state=LEASED, owner="me", leased_until=20.0, tries=1)
+            assert claimed == expected
+            assert await store.items(LEASED) == [expected]
+            assert await store.depth() == 1
+            assert await claim(store, 19.9, "you") is None
+            assert await claim(store, 20.0, "you") == "a"
+
+        in_store(main)
+
+    def test_not_before_its_time(self, in_store):
+        async def main(store):
+            await add(store, replace(item("a", 0), not_before=50.0), item("b", 2))
+            assert [await claim(store, 49.9), await claim(store, 49.9), await claim(store, 50.0)] == ["b", None, "a"]
+
+        in_store(main)
+
+    def test_a_lease_that_ran_out_is_not_forgotten_when_something_more_urgent_comes_first(self, in_store):
+        async def main(store):
+            await add(store, item("slow", 2))
+            await claim(store, 0.0)
+            await add(store, item("urgent", 0))
+            assert await claim(store, 15.0, "you") == "urgent"
+            assert await store.next_due() == 10.0
+            assert await claim(store, 15.0, "you") == "slow"
+
+        in_store(main)
+
+    def test_an_item_survives_a_clock_that_is_set_back(self, in_store):
+        async def main(store):
+            await add(store, item("a", 0, now=100.0), item("b", 1, now=100.0))
+            assert await claim(store, 100.0) == "a"
+            assert await claim(store, 50.0) is None
+            assert await claim(store, 100.0) == "b"
+
+        in_store(main)
+
+
+class TestEnds:
+    def test_only_the_owner_of_a_lease_may_end_or_release_or_drop_it(self, in_store):
+        async def main(store):
+            await add(store, item("a"))
+            assert not await store.settle("a", "me", DELIVERED)
+            await claim(store, 0, "me")
+            assert not await store.settle("a", "you", DELIVERED)
+            assert not await store.release("a", "you", not_before=0, attempts=1, reason="")
+            assert not await store.drop("a", "you")
+            assert not await store.settle("none", "me", DELIVERED)
+            assert await store.settle("a", "me", DELIVERED, reason="why", reply="hello")
+            assert not await store.settle("a", "me", DEAD)
+            assert not await store.release("a", "me", not_before=0, attempts=1, reason="")
+            assert not await store.drop("a", "me")
+            [ended] = await store.items(DELIVERED)
+            assert (ended.reason, ended.reply, ended.owner) == ("why", "hello", "")
+
+        in_store(main)
+
+    def test_a_lease_taken_over_by_another_is_lost_to_the_first(self, in_store):
+        async def main(store):
+            await add(store, item("a"))
+            await claim(store, 0, "me")
+            assert await claim(store, 10, "you") == "a"
+            assert not await store.settle("a", "me", DELIVERED)
+            assert await store.settle("a", "you", DELIVERED)
+
+        in_store(main)
+
+    def test_released_it_keeps_its_place_and_comes_back_in_time(self, in_store):
+        async def main(store):
+            await add(store, item("a"), item("b"))
+            await claim(store, 0)
+            assert await store.release("a", "me", not_before=5.0, attempts=2, reason="http_4xx")
+            [released, _] = await store.items()
+            assert (released.state, released.attempts, released.tries) == (READY, 2, 1)
+            assert (released.not_before, released.reason, released.owner) == (5.0, "http_4xx", "")
+            assert await claim(store, 5.0) == "a"
+
+        in_store(main)
+
+    def test_dropped_it_never_was(self, in_store):
+        async def main(store):
+            await add(store, item("a"))
+            await claim(store, 0)
+            assert await store.drop("a", "me")
+            assert await store.items() == []
+            assert await store.depth() == 0
+            assert await store.next_due() is None
+            assert await claim(store, 100) is None
+            assert await store.expire(1e9) == []
+
+        in_store(main)
+
+    def test_counts_name_every_state(self, in_store):
+        async def main(store):
+            assert await store.counts() == dict.fromkeys(ItemState, 0)
+            await add(store, item("a"), item("b"), item("c"))
+            await claim(store, 0)
+            await claim(store, 0)
+            await store.settle("a", "me", DELIVERED)
+            assert await store.counts() == {**dict.fromkeys(ItemState, 0), DELIVERED: 1, LEASED: 1, READY: 1}
+
+        in_store(main)
+
+
+class TestExpire:
+    def test_ends_what_is_past_its_time_the_oldest_end_first(self, in_store):
+        async def main(store):
+            await add(store, item("a", ttl_s=30), item("b", ttl_s=10), item("c", ttl_s=99))
+            assert await store.expire(9.9) == []
+            expired = await store.expire(30)
+            assert [each.id for each in expired] == ["b", "a"]
+            assert {(each.state, each.reason) for each in expired} == {(EXPIRED, "too old")}
+            assert await store.expire(30) == []
+            assert await claim(store, 30) == "c"
+
+        in_store(main)
+
+    def test_what_ends_together_ends_in_the_order_of_adding(self, in_store):
+        async def main(store):
+            names = [f"0-{number}" for number in range(12)]
+            await add(store, *(item(name) for name in names))
+            assert [each.id for each in await store.expire(1000)] == names
+
+        in_store(main)
+
+    def test_what_is_being_sent_has_time_until_its_lease_runs_out(self, in_store):
+        async def main(store):
+            await add(store, item("a", ttl_s=5))
+            await claim(store, 0)
+            assert await store.expire(9.9) == []
+            [expired] = await store.expire(10)
+            assert (expired.id, expired.owner) == ("a", "")
+
+        in_store(main)
+
+
+class TestNextDue:
+    def test_is_the_earliest_time_at_which_something_can_be_claimed(self, in_store):
+        async def main(store):
+            assert await store.next_due() is None
+            await add(store, replace(item("a"), not_before=50.0), replace(item("b"), not_before=20.0))
+            assert await store.next_due() == 20
+            assert await claim(store, 20, lease_s=100) == "b"
+            assert await store.next_due() == 50
+            assert await claim(store, 50, lease_s=5) == "a"
+            assert await store.next_due() == 55
+            await store.settle("a", "me", DELIVERED)
+            assert await store.next_due() == 120
+
+        in_store(main)
+
+    def test_may_be_past(self, in_store):
+        async def main(store):
+            await add(store, item("a", now=3.0), item("b", now=1.0))
+            assert await store.next_due() == 1
+            assert await claim(store, 10) == "a"
+            assert await store.next_due() == 1
+
+        in_store(main)
+
+
+def test_notes_are_kept_under_their_names(in_store):
+    async def main(store):
+        assert await store.note("health") is None
+        await store.set_note("health", "online")
+        await store.set_note("breaker", "{}")
+        await store.set_note("health", "offline Zoë")
+        assert (await store.note("health"), await store.note("breaker")) == ("offline Zoë", "{}")
+
+    in_store(main)
+
+
+def test_both_have_the_calls_of_the_port():
+    from hustle_sim.resilience.store import Store
+
+    for name in [name for name in vars(Store) if not name.startswith("_")]:
+        port = inspect.signature(getattr(Store, name))
+        for kind in (MemoryStore, SQLiteStore):
+            assert inspect.signature(getattr(kind, name)) == port, (kind, name)
+
+
+# Both stores go through the same random life and must agree at every step.
+names = st.sampled_from(["9", "10", "11", "12"])
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), names, st.integers(0, 2), st.integers(1, 60), st.integers(0, 9)),
+        st.tuples(st.just("add leased"), names, st.integers(0, 2), st.integers(1, 30)),
+        st.tuples(st.just("claim"), st.sampled_from(["me", "you"]), st.integers(1, 20)),
+        st.tuples(st.just("settle"), names, st.sampled_from(["me", "you"]), st.sampled_from([DELIVERED, DEAD])),
+        st.tuples(st.just("release"), names, st.sampled_from(["me", "you"]), st.integers(0, 20), st.integers(0, 3)),
+        st.tuples(st.just("drop"), names, st.sampled_from(["me", "you"])),
+        st.tuples(st.just("wait"), st.integers(-5, 15)),
+        st.tuples(st.just("expire")),
+    ),
+    max_size=30,
+)
+
+
+@pytest.mark.real
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=steps, max_size=st.integers(1, 4), overflow=st.sampled_from(["displace", "reject", "drop-oldest"]))
+def test_both_stores_live_the_same_life(tmp_path_factory, steps, max_size, overflow):
+    async def main():
+        sqlite = SQLiteStore(tmp_path_factory.mktemp("life") / "queue.db")
+        # Thousands of commits that nobody needs after a power cut.
+        await sqlite._do(lambda database: None)
+        sqlite._database.execute("PRAGMA synchronous = OFF")
+        stores = (MemoryStore(), sqlite)
+        now = 100.0
+        for what, *args in steps:
+            results = []
+            now += args[0] if what == "wait" else 0
+            for store in stores:
+                match what, *args:
+                    case "add", name, priority, ttl_s, delay_s:
+                        new = replace(item(name, priority, now=now, ttl_s=ttl_s), not_before=now + delay_s)
+                        results.append(await store.add(new, max_size=max_size, overflow=overflow))
+                    case "add leased", name, priority, lease_s:
+                        new = item(name, priority, now=now, state=LEASED, owner="me", leased_until=now + lease_s)
+                        results.append(await store.add(new, max_size=max_size, overflow=overflow))
+                    case "claim", owner, lease_s:
+                        results.append(await store.claim(now, owner=owner, until=now + lease_s))
+                    case "settle", name, owner, state:
+                        results.append(await store.settle(name, owner, state, reason="r", reply="y"))
+                    case "release", name, owner, delay_s, attempts:
+                        results.append(
+                            await store.release(name, owner, not_before=now + delay_s, attempts=attempts, reason="r")
+                        )
+                    case "drop", name, owner:
+                        results.append(await store.drop(name, owner))
+                    case "expire", *_:
+                        results.append(await store.expire(now))
+            assert results[:1] == results[1:]
+            both = [
+                (await store.items(), await store.depth(), await store.counts(), await store.next_due())
+                for store in stores
+            ]
+            assert both[0][:3] == both[1][:3]
+            due = [each[3] for each in both]
+            # What is due already is due: only a time to come must be the same.
+            assert due[0] == due[1] or (None not in due and max(due) <= now), due
+        await sqlite.aclose()
+
+    asyncio.run(main())
+
+
+@pytest.mark.real
+class TestTheFile:
+    def test_what_was_accepted_is_there_for_the_next_session(self, tmp_path):
+        path = tmp_path / "deep" / "queue.db"
+
+        async def first():
+            store = SQLiteStore(path)
+            await add(store, item("a"), item("b", 0))
+            await claim(store, 0, "crashed")
+            await store.set_note("breaker", "{}")
+            await store.aclose()
+
+        async def second():
+            store = SQLiteStore(path)
+            assert await store.depth() == 2
+            assert [await claim(store, 1), await claim(store, 1), await claim(store, 10)] == ["a", None, "b"]
+            assert await store.note("breaker") == "{}"
+            assert await add(store, item("c")) == ["accepted"]
+            assert (await store.items(READY))[0].sequence == 3
+            await store.aclose()
+
+        asyncio.run(first())
+        asyncio.run(second())
+
+    def test_what_was_accepted_survives_a_process_that_is_killed(self, tmp_path):
+        code = """if True:
+            import asyncio, os, signal, sys
+            from hustle_sim.resilience.sqlite_store import SQLiteStore
+            from hustle_sim.resilience.store import Item
+            async def main():
+                store = SQLiteStore(sys.argv[1])
+                for n in range(5):
+                    await store.add(Item(str(n), "t", 1, 0.0, 1e9), max_size=9, overflow="reject")
+                os.kill(os.getpid(), signal.SIGKILL)
+            asyncio.run(main())
+        """
+        path = tmp_path / "queue.db"
+        ended = subprocess.run([sys.executable, "-c", code, str(path)], check=False, capture_output=True)
+        assert ended.returncode == -9
+
+        async def main():
+            store = SQLiteStore(path)
+            assert [each.id for each in await store.items()] == ["0", "1", "2", "3", "4"]
+            await store.aclose()
+
+        asyncio.run(main())
+
+    def test_only_its_owner_may_read_it(self, tmp_path):
+        path = tmp_path / "queue.db"
+
+        async def main():
+            store = SQLiteStore(path)
+            await add(store, item("a"))
+            assert {stat.S_IMODE(os.stat(each).st_mode) for each in tmp_path.iterdir()} == {0o600}
+            assert len(list(tmp_path.iterdir())) == 3
+            await store.aclose()
+
+        asyncio.run(main())
+
+    def test_lasts_through_a_power_cut(self, tmp_path):
+        async def main():
+            store = SQLiteStore(tmp_path / "queue.db")
+            assert await store._do(lambda database: database.execute("PRAGMA synchronous").fetchone()) == (2,)
+            assert await store._do(lambda database: database.execute("PRAGMA journal_mode").fetchone()) == ("wal",)
+            await store.aclose()
+
+        asyncio.run(main())
+
+    def test_two_that_share_a_file_never_claim_the_same_item(self, tmp_path):
+        async def main():
+            one, two = SQLiteStore(tmp_path / "queue.db"), SQLiteStore(tmp_path / "queue.db")
+            await add(one, *(item(str(number)) for number in range(20)))
+            claimed = await asyncio.gather(*(claim(store, 0) for _ in range(15) for store in (one, two)))
+            assert sorted(filter(None, claimed), key=int) == [str(number) for number in range(20)]
+            await one.aclose()
+            await two.aclose()
+
+        asyncio.run(main())
+
+    @staticmethod
+    def refused(path, work=None, **more):
+        async def main():
+            store = SQLiteStore(path, **more)
+            try:
+                with pytest.raises(StoreError) as caught:
+                    await (work(store) if work else store.depth())
+            finally:
+                await store.aclose()
+            return str(caught.value)
+
+        return asyncio.run(main())
+
+    def test_a_damaged_file_is_one_sentence(self, tmp_path):
+        path = tmp_path / "queue.db"
+        path.write_text("this is no database, and long enough to look like one " * 40)
+        assert self.refused(path) == f"{path}: the file is damaged"
+
+    def test_a_folder_in_its_place_is_one_sentence(self, tmp_path):
+        assert self.refused(tmp_path) == f"{tmp_path}: Is a directory"
+
+    def test_a_file_of_another_version_is_left_alone(self, tmp_path):
+        path = tmp_path / "queue.db"
+        with sqlite3.connect(path) as database:
+            database.execute("PRAGMA user_version = 99")
+        assert "was written by another version of hustle_sim (schema 99" in self.refused(path)
+
+    def test_a_file_that_another_process_keeps_locked_is_one_sentence(self, tmp_path):
+        path = tmp_path / "queue.db"
+
+        async def make():
+            store = SQLiteStore(path)
+            await store.depth()
+            await store.aclose()
+
+        asyncio.run(make())
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            assert self.refused(path, busy_timeout_s=0.05) == f"{path}: another process keeps the file locked"
+        finally:
+            other.close()
+
+    def test_text_that_no_file_can_hold_is_refused_not_raised(self, tmp_path):
+        path = tmp_path / "queue.db"
+        said = self.refused(path, lambda store: add(store, replace(item("a"), text="\ud800")))
+        assert said.startswith(f"{path}: ")
+        assert "\n" not in said
+        assert self.refused(path, lambda store: add(store, item("a", 2**70))).startswith(f"{path}: ")
+
+    def test_after_a_failed_change_the_next_one_works(self, tmp_path):
+        async def main():
+            store = SQLiteStore(tmp_path / "queue.db")
+            with pytest.raises(StoreError):
+                await add(store, replace(item("a"), text="\ud800"))
+            assert await add(store, item("a")) == ["accepted"]
+            await store.aclose()
+
+        asyncio.run(main())
+
+    def test_closed_it_refuses_and_closing_twice_is_no_error(self, tmp_path):
+        async def main():
+            store = SQLiteStore(tmp_path / "queue.db")
+            await store.depth()
+            await store.aclose()
+            await store.aclose()
+            with pytest.raises(StoreError, match="closed"):
+                await store.depth()
+
+        asyncio.run(main())
+
+    def test_the_loop_goes_on_while_the_disk_is_slow(self, tmp_path):
+        async def main():
+            store = SQLiteStore(tmp_path / "queue.db", busy_timeout_s=5)
+            await store.depth()
+            other = sqlite3.connect(store.path, isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            adding = asyncio.create_task(add(store, item("a")))
+            for _ in range(5):
+                await asyncio.sleep(0.01)
+            assert not adding.done()
+            other.close()
+            assert await adding == ["accepted"]
+            await store.aclose()
+
+        asyncio.run(main())
