@@ -86,10 +86,13 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Save the run (Parquet and JSON) in this folder.")] = None,
 ) -> None:
     """Simulate a scenario with a policy, and print what people would have seen."""
+    from hustle_sim.analysis.run import check_folder
     from hustle_sim.simulation import Scenario, simulate
 
     chosen = _policy(policy, settings)
     world = Scenario.load(scenario)
+    if out is not None:
+        check_folder(out)
     with _progress() as progress:
         task = progress.add_task(f"{world.name} with {policy}", total=1.0)
         result = simulate(

@@ -485,7 +485,99 @@ class TestTheFile:
     def test_a_damaged_file_is_one_sentence(self, tmp_path):
         path = tmp_path / "queue.db"
         path.write_text("this is no database, and long enough to look like one " * 40)
-        assert self.refused(path) == f"{path}: the file is damaged"
+
+        async def main():
+            store = SQLiteStore(path)
+            await add(store, item("a"))
+            depth, notice = await store.depth(), store.notice
+            await store.aclose()
+            return depth, notice
+
+        depth, notice = asyncio.run(main())
+        assert depth == 1
+        (aside,) = tmp_path.glob("queue.db.damaged-*-the-file-is-not-a-database")
+        assert aside.read_text().startswith("this is no database")
+        assert aside.name in notice
+        assert "no message could be read" in notice
+
+    def test_what_can_be_read_of_a_damaged_file_is_taken_over(self, tmp_path):
+        path = tmp_path / "queue.db"
+
+        async def fill():
+            store = SQLiteStore(path)
+            await asyncio.gather(*(add(store, item(str(number))) for number in range(3000)))
+            await store.aclose()
+
+        async def look():
+            store = SQLiteStore(path)
+            kept = [item.id for item in await store.items(ItemState.READY)]
+            notice = store.notice
+            await store.aclose()
+            return kept, notice
+
+        asyncio.run(fill())
+        pages = path.stat().st_size // 4096
+        with path.open("r+b") as file:
+            # A stretch of the pages in the middle, whatever they hold.
+            file.seek(4096 * (pages // 2))
+            file.write(b"\xa5" * 4096 * 3)
+        kept, notice = asyncio.run(look())
+        assert 0 < len(kept) <= 3000
+        assert set(kept) <= {str(number) for number in range(3000)}
+        assert f"{len(kept)} messages were saved from it" in notice
+        assert len(list(tmp_path.glob("queue.db.damaged-*"))) >= 1
+        assert asyncio.run(look()) == (kept, "")
+
+    def test_a_full_disk_is_one_sentence_and_harms_no_other_message(self, tmp_path):
+        path = tmp_path / "queue.db"
+
+        async def main():
+            store = SQLiteStore(path)
+            await add(store, item("before"))
+
+            def limit(database):
+                database.execute("PRAGMA max_page_count = 30")
+
+            await store._do(limit, writes=False)
+            with pytest.raises(StoreError, match="the disk is full"):
+                await add(store, replace(item("large"), text="x" * 1_000_000))
+            await add(store, item("after"))
+            kept = [item.id for item in await store.items()]
+            await store.aclose()
+            return kept
+
+        assert asyncio.run(main()) == ["before", "after"]
+
+    def test_calls_that_wait_together_are_committed_together(self, tmp_path):
+        async def main():
+            store = SQLiteStore(tmp_path / "queue.db")
+            await store.depth()
+            commits = []
+
+            def count(database):
+                database.set_trace_callback(lambda said: commits.append(said) if said == "COMMIT" else None)
+
+            await store._do(count, writes=False)
+            await asyncio.gather(*(add(store, item(str(number))) for number in range(200)))
+            await store.aclose()
+            return len(commits)
+
+        assert asyncio.run(main()) < 20
+
+    def test_one_call_that_fails_does_not_harm_those_committed_with_it(self, tmp_path):
+        async def main():
+            store = SQLiteStore(tmp_path / "queue.db")
+            results = await asyncio.gather(
+                add(store, item("a")),
+                add(store, replace(item("b"), text="\ud800")),
+                add(store, item("c")),
+                return_exceptions=True,
+            )
+            kept = [item.id for item in await store.items()]
+            await store.aclose()
+            return [isinstance(result, StoreError) for result in results], kept
+
+        assert asyncio.run(main()) == ([False, True, False], ["a", "c"])
 
     def test_a_folder_in_its_place_is_one_sentence(self, tmp_path):
         assert self.refused(tmp_path) == f"{tmp_path}: Is a directory"
@@ -494,7 +586,7 @@ class TestTheFile:
         path = tmp_path / "queue.db"
         with sqlite3.connect(path) as database:
             database.execute("PRAGMA user_version = 99")
-        assert "was written by another version of hustle_sim (schema 99" in self.refused(path)
+        assert "was written by a newer hustle_sim (schema 99" in self.refused(path)
 
     def test_a_file_that_another_process_keeps_locked_is_one_sentence(self, tmp_path):
         path = tmp_path / "queue.db"

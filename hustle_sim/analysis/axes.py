@@ -15,7 +15,8 @@ from bokeh.models import (
     NumeralTickFormatter,
 )
 
-from hustle_sim.analysis.figure_data import Data, elapsed
+from hustle_sim.analysis.figure_data import Data
+from hustle_sim.analysis.shapes import elapsed, nice_width_s
 from hustle_sim.inputs import format_duration
 
 _LEFT, _RIGHT = 84, 20
@@ -91,6 +92,8 @@ def finish_bokeh(title: str, data: Callable[[], Data], start: float | None) -> C
         figure, now = plot.state, data()
         if _MARK not in figure.tags:
             figure.tags = [*figure.tags, _MARK]
+            # On WebGL, markers of several shapes turn into circles after an update or a hover (bokeh issue 15279).
+            figure.output_backend = "canvas"
             for axis in figure.xaxis:
                 axis.ticker = CustomJSTicker(major_code=_TICKS, minor_code="return [];", args={"offset": offset})
                 axis.formatter = CustomJSTickFormatter(code=words + "return words(tick);", args=args)
@@ -139,13 +142,18 @@ def _follow(axis_range: Any, whole: tuple[float, float]) -> None:
 
 def finish_matplotlib(start: float | None) -> Callable[[Any, Any], None]:
     """The same for Matplotlib, as far as a picture can have it."""
+    offset = 0.0 if start is None else start % 86400
 
     def words(seconds: float, _place: object = None) -> str:
         return elapsed(seconds) if start is None else f"{datetime.fromtimestamp(start + seconds, UTC):%H:%M}"
 
     def finish(plot: Any, _element: Any) -> None:
         axis = plot.handles["axis"]
+        low, high = axis.get_xlim()
+        step_s = nice_width_s(high - low, 10)
+        axis.set_xticks([tick for n in range(12) if low <= (tick := n * step_s - offset % step_s) <= high])
         axis.xaxis.set_major_formatter(words)
+        axis.tick_params(labelsize=7)
         if axis.get_yscale() == "log":
             axis.yaxis.set_major_formatter(lambda seconds, _place: format_duration(seconds))
 

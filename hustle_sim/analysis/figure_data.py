@@ -8,7 +8,7 @@ Each returns a dict of DataFrames and plain values, ready for a HoloViews Pipe. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,23 @@ import pandas as pd
 
 from hustle_sim.analysis.metrics import format_share, merged
 from hustle_sim.analysis.palette import FATE, OUTCOME, QUEUE, STATUS, TRAFFIC, Look
+from hustle_sim.analysis.shapes import (
+    bar,
+    counts,
+    elapsed,
+    nice_width_s,
+    no_bars,
+    no_line,
+    stacked,
+    staircase,
+    when,
+)
 from hustle_sim.inputs import format_duration
 
 if TYPE_CHECKING:
     from hustle_sim.analysis.run import Run
 
 Data = dict[str, Any]
-Floats = npt.NDArray[np.float64]
 
 POINTS = 20_000
 """Points of one kind that are drawn; beyond that they are thinned, and the note says so."""
@@ -35,50 +45,7 @@ BINS = 300
 FLOOR_S = 0.001
 """Attempts that took less are drawn here: a logarithmic axis has no place for nothing."""
 
-_NICE_S = (
-    1,
-    2,
-    5,
-    10,
-    15,
-    30,
-    60,
-    120,
-    300,
-    600,
-    900,
-    1800,
-    3600,
-    7200,
-    10800,
-    21600,
-    43200,
-    86400,
-    172800,
-    432000,
-    864000,
-)
 _HARD = ("refuse", "hang", "error", "bad_body", "flap")
-
-
-def elapsed(seconds: float) -> str:
-    """Elapsed time as an axis says it: ``"45s"``, ``"2h"``, ``"1d 3h"``; two parts at most."""
-    whole = round(abs(seconds))
-    days, rest = divmod(whole, 86400)
-    hours, rest = divmod(rest, 3600)
-    minutes, secs = divmod(rest, 60)
-    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (secs, "s")]
-    first = next((index for index, (number, _) in enumerate(parts) if number), 3)
-    words = [f"{number}{unit}" for number, unit in parts[first : first + 2] if number] or ["0s"]
-    return ("-" if seconds < 0 and whole else "") + " ".join(words)
-
-
-def nice_width_s(duration_s: float, bins: int) -> float:
-    """A round length of time that cuts a duration into at most ``bins`` pieces."""
-    for width_s in _NICE_S:
-        if duration_s <= width_s * bins:
-            return float(width_s)
-    return math.ceil(duration_s / bins / 864000) * 864000.0
 
 
 def latency_data(run: Run, limit: int = POINTS) -> Data:
@@ -154,7 +121,7 @@ def status_data(run: Run, client: int | None = None) -> Data:
             run, "band_to", (0.0, 2.3 if run.backend_truth else 1.1),
             "" if len(watched) else "No monitor gave a verdict in this run.", note,
         ),
-        "bands": pd.DataFrame(bands, columns=_bar("band", "status")),
+        "bands": pd.DataFrame(bands, columns=bar("band", "status")),
         "rows": [(0.5, "verdict")] + ([(1.7, "truth")] if run.backend_truth else []),
     }  # fmt: skip
 
@@ -174,9 +141,9 @@ def queue_data(run: Run) -> Data:
         place = np.clip(np.searchsorted(edges, time_s, side="right") - 1, 0, 2 * BINS - 1)
         carried = np.concatenate([[0], total])[np.searchsorted(time_s, edges[:-1])]
         np.maximum.at(carried, place, total)
-        steps = _staircase(edges[:-1], "depth", carried, end_s)
+        steps = staircase(edges[:-1], "depth", carried, end_s)
     else:
-        steps = _staircase(np.concatenate([[0.0], time_s]), "depth", np.concatenate([[0], total]), end_s)
+        steps = staircase(np.concatenate([[0.0], time_s]), "depth", np.concatenate([[0], total]), end_s)
     crowd = run.policy.queue.max_size if len(run.clients) <= 1 else 0
     near = crowd if 2 * total.max(initial=0) >= crowd else 0
     return {
@@ -186,7 +153,7 @@ def queue_data(run: Run) -> Data:
         ),
         "depth": steps,
         "marks": _queue_marks(queue, total, end_s),
-        "most": _level(run, "depth", near) if near else _no_line("depth"),
+        "most": _level(run, "depth", near) if near else no_line("depth"),
     }  # fmt: skip
 
 
@@ -203,14 +170,14 @@ def outcomes_data(run: Run) -> Data:
     fate = fate.mask(answered & (messages["attempts"] <= 1), "first try")
     fate = fate.mask(answered & (messages["source"] == "cache"), "cache")
     fate = fate.replace({"pending": "fallback", "rejected": "fallback"})
-    counts = _counts(messages["time_s"].to_numpy(), fate.to_numpy(), FATE, width_s, run.duration_s)
+    counts = counts(messages["time_s"].to_numpy(), fate.to_numpy(), FATE, width_s, run.duration_s)
     total = counts.sum(axis=1)
     return {
         **_common(
             run, "messages_to", _from_zero(total.max(initial=0) * 3600 / width_s),
             "No messages in this run." if messages.empty else "",
         ),
-        "bars": _stacked(
+        "bars": stacked(
             counts, width_s, run.duration_s, FATE, ("messages", "fate"), 3600 / width_s,
             lambda row, word, number: f"{_of(number, total[row], 'message')} {_BECAME[word]}",
         ),
@@ -227,8 +194,8 @@ def load_data(run: Run) -> Data:
         reason = "The backend was not sampled." if run.backend_truth else "A live session sees only its own requests."
         return {
             **_common(run, "requests_to", _from_zero(0), reason),
-            "bars": _no_bars("requests", "part"),
-            "capacity": _no_line("requests"),
+            "bars": no_bars("requests", "part"),
+            "capacity": no_line("requests"),
         }
     step = max(1, math.ceil(len(backend) / (2 * BINS)))
     groups = backend.groupby(np.arange(len(backend)) // step, sort=True)
@@ -240,17 +207,17 @@ def load_data(run: Run) -> Data:
     bars = []
     for row, (serving, waiting) in enumerate(most.itertuples(index=False)):
         words = f"{serving} in service, {waiting} waiting; room for {capacity[row]}"
-        when = _when(begins_s[row], until_s[row])
+        when = when(begins_s[row], until_s[row])
         if serving:
             bars.append((begins_s[row], 0, until_s[row], serving, "in service", f"{words} {when}"))
         if waiting:
             bars.append((begins_s[row], serving, until_s[row], serving + waiting, "waiting", f"{words} {when}"))
-    shown = pd.DataFrame(bars, columns=_bar("requests", "part"))
+    shown = pd.DataFrame(bars, columns=bar("requests", "part"))
     highest = max(most.sum(axis=1).max(), capacity.max())
     return {
         **_common(run, "requests_to", _from_zero(highest)),
-        "bars": shown if bars else _no_bars("requests", "part"),
-        "capacity": _staircase(begins_s, "requests", capacity, end_s),
+        "bars": shown if bars else no_bars("requests", "part"),
+        "capacity": staircase(begins_s, "requests", capacity, end_s),
     }
 
 
@@ -264,9 +231,9 @@ def arrivals_data(run: Run) -> Data:
     width_s = nice_width_s(run.duration_s, BINS)
     kind = sent["kind"].astype(object)
     kind = kind.mask(kind == "message", np.where(sent["number"] > 1, "retry", "first"))
-    counts = _counts(sent["time_s"].to_numpy(), kind.to_numpy(), TRAFFIC, width_s, run.duration_s)
+    counts = counts(sent["time_s"].to_numpy(), kind.to_numpy(), TRAFFIC, width_s, run.duration_s)
     total = counts.sum(axis=1)
-    line = _no_line("per_min")
+    line = no_line("per_min")
     if len(backend) > 1:
         # What a sample counts arrived since the one before it.
         middle_s = backend["time_s"].to_numpy() - np.diff(backend["time_s"].to_numpy(), prepend=0.0) / 2
@@ -275,7 +242,7 @@ def arrivals_data(run: Run) -> Data:
             weights=backend["arrivals"].to_numpy(),
             minlength=len(counts),
         )
-        line = _staircase(
+        line = staircase(
             np.arange(len(counts), dtype=np.float64) * width_s, "per_min", arrived * 60 / width_s, run.duration_s
         )
     return {
@@ -283,7 +250,7 @@ def arrivals_data(run: Run) -> Data:
             run, "rate_to", _from_zero(max(total.max(initial=0) * 60 / width_s, line["per_min"].max())),
             "No requests in this run." if sent.empty and line.empty else "",
         ),
-        "bars": _stacked(
+        "bars": stacked(
             counts, width_s, run.duration_s, TRAFFIC, ("rate", "traffic"), 60 / width_s,
             lambda row, word, number: f"{_of(number, total[row], 'request')} were {TRAFFIC[word].word}",
         ),
@@ -307,7 +274,8 @@ def _common(run: Run, height: str, limits: tuple[float, float], sentence: str = 
     """What every figure has; ``height`` names the axis on which a sentence is put in the middle of ``limits``."""
     stretches = merged(run.outages) if run.backend_truth else np.empty((0, 2))
     shown = np.clip(stretches, 0.0, run.duration_s)
-    middle = math.sqrt(limits[0] * limits[1]) if height == "latency_s" else sum(limits) / 2
+    # The latency axis is logarithmic, and the verdict is the lower of two rows.
+    middle = {"latency_s": math.sqrt(limits[0] * limits[1]), "band_to": 0.5}.get(height, sum(limits) / 2)
     text = pd.DataFrame({"time_s": [run.duration_s / 2], height: [middle], "text": [sentence]})
     return {
         "outages": pd.DataFrame(shown[shown[:, 0] < shown[:, 1]], columns=["time_s", "until_s"]),
@@ -326,10 +294,6 @@ def _words(looks: Mapping[str, Look]) -> dict[str, str]:
     return {name: look.word for name, look in looks.items()}
 
 
-def _when(start_s: float, end_s: float) -> str:
-    return f"from {elapsed(start_s)} to {elapsed(end_s)}"
-
-
 def _of(number: float, total: float, noun: str) -> str:
     return f"{number:,.0f} of {total:,.0f} {noun}{'' if total == 1 else 's'}"
 
@@ -338,20 +302,10 @@ def _level(run: Run, name: str, value: float) -> pd.DataFrame:
     return pd.DataFrame({"time_s": [0.0, run.duration_s], name: [float(value)] * 2})
 
 
-def _staircase(times_s: Floats, name: str, values: npt.NDArray[Any], end_s: float) -> pd.DataFrame:
-    """Points of a line that keeps each value until the next time."""
-    corners_s = np.repeat(np.append(times_s, max(end_s, times_s[-1])), 2)[1:-1]
-    return pd.DataFrame({"time_s": corners_s, name: np.repeat(values, 2).astype(np.float64)})
-
-
-def _no_line(name: str) -> pd.DataFrame:
-    return pd.DataFrame({"time_s": [], name: []}, dtype=np.float64)
-
-
 def _percentiles(waited: pd.DataFrame, duration_s: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """p50 and p95 over time, in pieces that hold about a dozen attempts or more; a gap where there were none."""
     if waited.empty:
-        return _no_line("latency_s"), _no_line("latency_s")
+        return no_line("latency_s"), no_line("latency_s")
     pieces = int(np.clip(len(waited) // 12, 1, BINS))
     width_s = nice_width_s(duration_s, pieces)
     groups = waited["latency_s"].groupby((waited["time_s"] // width_s).astype(np.int64))
@@ -375,7 +329,7 @@ def _client_bands(transitions: pd.DataFrame, end_s: float) -> list[Band]:
     bands: list[Band] = []
     for start_s, until_s, status, reason in zip(starts_s, ends_s, statuses, reasons, strict=True):
         if start_s < until_s:
-            words = f"The verdict was {status} {_when(start_s, until_s)} ({format_duration(until_s - start_s)})"
+            words = f"The verdict was {status} {when(start_s, until_s)} ({format_duration(until_s - start_s)})"
             words += f": {reason}" if reason else ""
             height = STATUS[status].height if status in STATUS else 1.0
             bands.append((start_s, 0.0, until_s, height, status, words))
@@ -399,7 +353,7 @@ def _fleet_bands(transitions: pd.DataFrame, watched: int, end_s: float) -> list[
             if number > 0:
                 share = number / watched
                 words = f"The verdict was {status} for {number:,} clients ({format_share(share)})"
-                bands.append((start_s, base, until_s, base + share, status, f"{words} {_when(start_s, until_s)}"))
+                bands.append((start_s, base, until_s, base + share, status, f"{words} {when(start_s, until_s)}"))
                 base += share
     return bands
 
@@ -411,7 +365,7 @@ def _truth_bands(run: Run) -> list[Band]:
     begin_s = 0.0
     for start_s, until_s in [*stretches, (end_s, end_s)]:
         if begin_s < start_s:
-            words = f"The backend was well {_when(begin_s, start_s)} ({format_duration(start_s - begin_s)})"
+            words = f"The backend was well {when(begin_s, start_s)} ({format_duration(start_s - begin_s)})"
             bands.append((begin_s, 1.2, start_s, 1.2 + STATUS["online"].height, "online", words))
         begin_s = max(begin_s, until_s)
     outages = run.outages.sort_values("severity", kind="stable")
@@ -422,7 +376,7 @@ def _truth_bands(run: Run) -> list[Band]:
             status = "offline" if mode in _HARD and severity >= 0.5 else "degraded"
             words = (
                 f"Outage: {mode.replace('_', ' ')}, severity {format_share(severity)}, "
-                f"{_when(start_s, until_s)} ({format_duration(until_s - start_s)})"
+                f"{when(start_s, until_s)} ({format_duration(until_s - start_s)})"
             )
             bands.append((start_s, 1.2, until_s, 1.2 + STATUS[status].height, status, words))
     return bands
@@ -450,7 +404,7 @@ def _queue_marks(queue: pd.DataFrame, total: npt.NDArray[np.int64], end_s: float
     columns = (grouped[name].tolist() for name in ("number", "event", "first_s", "last_s", "depth"))
     words = [
         f"{number:,} message{'' if number == 1 else 's'} {QUEUE[event].word} "
-        + (f"at {elapsed(first_s)}" if number == 1 else _when(first_s, last_s))
+        + (f"at {elapsed(first_s)}" if number == 1 else when(first_s, last_s))
         + f"; {depth:,} waiting then"
         for number, event, first_s, last_s, depth in zip(*columns, strict=True)
     ]
@@ -465,50 +419,3 @@ def _queue_marks(queue: pd.DataFrame, total: npt.NDArray[np.int64], end_s: float
             "words": np.array(words, dtype=object),
         }
     )
-
-
-def _counts(
-    times_s: Floats, words: npt.NDArray[Any], known: Iterable[str], width_s: float, duration_s: float
-) -> npt.NDArray[np.int64]:
-    """How many of each known word fall into each piece of time: an array of shape (pieces, words)."""
-    pieces = max(1, math.ceil(duration_s / width_s))
-    places = list(known)
-    column = pd.Categorical(words, categories=places).codes
-    row = np.clip(times_s // width_s, 0, pieces - 1).astype(np.int64)
-    counts = np.zeros((pieces, len(places)), dtype=np.int64)
-    chosen = column >= 0
-    np.add.at(counts, (row[chosen], column[chosen]), 1)
-    return counts
-
-
-def _stacked(
-    counts: npt.NDArray[np.int64],
-    width_s: float,
-    duration_s: float,
-    looks: Mapping[str, Look],
-    names: tuple[str, str],
-    scale: float,
-    words: Callable[[int, str, int], str],
-) -> pd.DataFrame:
-    """Counts as bars on top of each other, with a word and a sentence each; ``names`` as in ``_bar``."""
-    places = list(looks)
-    tops = np.cumsum(counts, axis=1)
-    bars = []
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        start_s, number, top = row * width_s, counts[row, column], tops[row, column]
-        until_s = min(start_s + width_s, duration_s)
-        sentence = f"{words(row, places[column], number)}, {_when(start_s, until_s)}"
-        look = looks[places[column]]
-        bars.append((start_s, (top - number) * scale, until_s, top * scale, look.word, sentence))
-    return pd.DataFrame(bars, columns=_bar(*names)) if bars else _no_bars(*names)
-
-
-def _bar(height: str, by: str) -> list[str]:
-    """The columns of bars. Heights have a name of their own in each figure, or HoloViews would link them."""
-    return ["time_s", f"{height}_from", "until_s", f"{height}_to", by, "words"]
-
-
-def _no_bars(height: str, by: str) -> pd.DataFrame:
-    *numbers, one, other = _bar(height, by)
-    empty = pd.DataFrame({column: [] for column in numbers}, dtype=np.float64)
-    return empty.assign(**{one: pd.Series(dtype=object), other: pd.Series(dtype=object)})

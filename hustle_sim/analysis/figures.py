@@ -105,8 +105,8 @@ class Figure:
         if "matplotlib" not in hv.Store.registry:
             return overlay
         return overlay.opts(
-            **common, aspect=1000 / self.height, fig_inches=10, legend_position="top_left", legend_cols=4,
-            hooks=[finish_matplotlib(start)], backend="matplotlib",
+            **{**common, "xlabel": " ", "ylabel": self.ylabel or " "}, aspect=4, fig_inches=9, legend_position="right",
+            legend_opts={"fontsize": 7}, fontsize={"title": 10, "labels": 8}, hooks=[finish_matplotlib(start)], backend="matplotlib",
         )  # fmt: skip
 
 
@@ -146,7 +146,10 @@ def arrivals(run: Run, *, theme: Theme = "light") -> hv.Overlay:
 def layout(run: Run, *, theme: Theme = "light") -> hv.Layout:
     """All figures of a run under each other, with one time axis. That of the backend only if it is known."""
     shown = [figure for figure in FIGURES.values() if run.backend_truth or figure is not LOAD]
-    return hv.Layout([figure.draw(figure.make(run), theme=theme, clock=_clock(run)) for figure in shown]).cols(1)
+    figures = hv.Layout([figure.draw(figure.make(run), theme=theme, clock=_clock(run)) for figure in shown]).cols(1)
+    if "matplotlib" not in hv.Store.registry:
+        return figures
+    return figures.opts(sublabel_format="", vspace=0.5, fig_inches=9, backend="matplotlib")
 
 
 def _clock(run: Run) -> datetime | None:
@@ -193,11 +196,11 @@ _MATPLOTLIB_MARKERS = {
 
 
 def _outages(theme: Theme) -> Part:
-    shade = {"color": palette.line("outage", theme), "alpha": 0.10}
+    colour = palette.line("outage", theme)
     return Part(
         lambda data: hv.VSpans(data["outages"], kdims=[TIME, _UNTIL]),
-        {**shade, "line_alpha": 0, "level": "underlay", "apply_ranges": False},
-        shade,
+        {"color": colour, "alpha": 0.1, "line_alpha": 0, "level": "underlay", "apply_ranges": False},
+        {"facecolor": colour, "edgecolor": "none", "alpha": 0.1},
     )
 
 

@@ -267,16 +267,23 @@ class Run:
         return f"<div>{about}<details><summary>metrics</summary><table>{rows}</table></details></div>"
 
 
+def check_folder(folder: str | Path) -> None:
+    """Raise InputError with one sentence if ``Run.save`` would refuse this folder: before a long run, not after it."""
+    target = Path(folder)
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise InputError(f"{target} is a file: name a folder for the run")
+    # A save that was cut short left only files of ours.
+    ours = {_ABOUT, *(f"{name}.parquet" for name in FRAMES)}
+    if not {path.name for path in target.iterdir()} <= ours and _read_about(target) is None:
+        raise InputError(f"{target} holds something that is not a run: name an empty or new folder")
+
+
 def _make_room(folder: Path) -> None:
     """Make the folder, or make an earlier run in it invalid; refuse anything else that is there."""
-    if folder.exists():
-        if not folder.is_dir():
-            raise InputError(f"{folder} is a file: name a folder for the run")
-        # A save that was cut short left only files of ours.
-        ours = {_ABOUT, *(f"{name}.parquet" for name in FRAMES)}
-        if not {path.name for path in folder.iterdir()} <= ours and _read_about(folder) is None:
-            raise InputError(f"{folder} holds something that is not a run: name an empty or new folder")
-        (folder / _ABOUT).unlink(missing_ok=True)
+    check_folder(folder)
+    (folder / _ABOUT).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
 
 

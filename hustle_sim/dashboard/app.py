@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -89,11 +90,27 @@ def create_app() -> pmui.Page:
         notice = Notice()
         notice.say(_BROKEN)
         return pmui.Page(title=TITLE, main=[pn.Column(notice, margin=20)], theme_config=styles.THEME, sx=styles.PAGE_SX)
-    pn.config.exception_handler = app.crashed
-    if pn.state.location is not None:
-        pn.state.location.sync(app, ["place"])
+    # Panel keeps both for longer than a session: they must not hold what the session owns.
+    pn.config.exception_handler = _weakly(app.crashed)
+    location = pn.state.location
+    if location is not None:
+        location.sync(app, ["place"])
+        app.closers.append(lambda: location.unsync(app))
     free_at_end(app.page, app.closers)
     return app.page
+
+
+def _weakly(crashed: Callable[[BaseException], None]) -> Callable[[BaseException], None]:
+    known = weakref.WeakMethod(crashed)
+
+    def handle(error: BaseException) -> None:
+        tell = known()
+        if tell is not None:
+            tell(error)
+        else:
+            logger.error("A callback failed after its visitor was gone.", exc_info=error)
+
+    return handle
 
 
 def _arguments() -> dict[str, str]:

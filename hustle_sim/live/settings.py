@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from hustle_sim.events import Emit
 from hustle_sim.inputs import InputError, sentence
 from hustle_sim.resilience.http import HttpBackend, HttpDialogue, parse_url
-from hustle_sim.resilience.world import World
+from hustle_sim.resilience.world import World, nowhere
 
 _NONE = "none"
 
@@ -113,8 +113,11 @@ def wall_time() -> float:
     return time.time()  # noqa: TID251 - a live session is where real time comes in
 
 
-def live_world(emit: Emit, client: int = 0) -> World:
-    """The real surroundings of a session: the wall clock, chance seeded by the system, ids unique for ever."""
+def live_world(emit: Emit = nowhere, client: int = 0) -> World:
+    """The real surroundings of a session: the wall clock, chance seeded by the system, ids unique for ever.
+
+    ``emit`` gets the events (default: nobody does).
+    """
     chance = random.Random()
 
     def uniform(stream: str, *key: int) -> float:

@@ -46,14 +46,16 @@ class Backend(Protocol):
 
 
 async def within(limit_s: float, request: Awaitable[Response]) -> Response:
-    """The response, or ``TIMEOUT`` if it takes longer than ``limit_s``.
+    """The response, or ``TIMEOUT`` if it takes longer than ``limit_s``: what comes later is discarded.
 
     A backend that raises in spite of its contract has answered something unreadable: that is logged in one
     line, and the app goes on.
     """
     try:
-        async with asyncio.timeout(limit_s):
-            return await request
+        async with asyncio.timeout(limit_s) as limit:
+            response = await request
+        # A backend that swallows its cancellation must not be believed either.
+        return Response(Outcome.TIMEOUT) if limit.expired() else response
     except TimeoutError:
         return Response(Outcome.TIMEOUT)
     except Exception as error:

@@ -125,7 +125,9 @@ class HealthMonitor:
         self._world = world
         self._store = store
         self._judgement = Judgement()
-        self._subscribers: list[Subscriber] = []
+        self._subscribers: dict[object, Subscriber] = {}
+        self._is_running = False
+        self._asked = False
         self._sleeping: asyncio.Future[None] | None = None
         self._verdict: asyncio.Future[None] | None = None
         self._evidence_taken = False
@@ -137,35 +139,45 @@ class HealthMonitor:
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call ``subscriber(previous, current)`` after each change of ``health``; returns the unsubscribe."""
-        self._subscribers.append(subscriber)
+        key = object()
+        self._subscribers[key] = subscriber
 
         def unsubscribe() -> None:
-            if subscriber in self._subscribers:
-                self._subscribers.remove(subscriber)
+            self._subscribers.pop(key, None)
 
         return unsubscribe
 
     async def run(self) -> None:
         """Probe at once, then for ever, until cancelled."""
-        await self._recall()
         loop = asyncio.get_running_loop()
-        while True:
-            began_s = loop.time()
-            await self._probe()
-            u = self._world.uniform("probe.jitter", self._world.client, self.health.verdicts)
-            wait_s = next_wait_s(self._judgement, self._policy, u)
-            await self._sleep_until(max(began_s + wait_s, loop.time()))
+        self._is_running = True
+        try:
+            await self._recall()
+            while True:
+                began_s = loop.time()
+                self._asked = False
+                await self._probe()
+                u = self._world.uniform("probe.jitter", self._world.client, self.health.verdicts)
+                wait_s = next_wait_s(self._judgement, self._policy, u)
+                await self._sleep_until(max(began_s + wait_s, loop.time()))
+        finally:
+            self._is_running = False
+            self.next_check_s = None
+            if self._verdict is not None:
+                self._verdict.set_exception(RuntimeError("the monitor was stopped"))
+                self._verdict = None
 
     async def probe_now(self) -> Health:
         """Probe without waiting for the next turn (or join the probe in flight); returns the new health.
 
-        Works only while ``run()`` is running; raises RuntimeError otherwise.
+        Works only while ``run()`` is running; raises RuntimeError otherwise, and if it stops meanwhile.
         """
-        if self._sleeping is None and not self.health.is_probing:
+        if not self._is_running:
             raise RuntimeError("the monitor is not running: start run() first")
         if self._verdict is None:
             self._verdict = asyncio.get_running_loop().create_future()
-        self._wake()
+        if not self.health.is_probing:
+            self._wake()
         await asyncio.shield(self._verdict)
         return self.health
 
@@ -181,7 +193,9 @@ class HealthMonitor:
 
     def note_success(self) -> None:
         """A live request was answered: an offline verdict is checked at once."""
-        if self._policy.evidence and self.status is Status.OFFLINE and not self._evidence_taken:
+        if not self._policy.evidence or self._evidence_taken or self.health.is_probing:
+            return
+        if self.status is Status.OFFLINE:
             self._evidence_taken = True
             self._wake()
 
@@ -234,18 +248,22 @@ class HealthMonitor:
 
     def _change(self, current: Health) -> None:
         previous, self.health = self.health, current
-        for subscriber in tuple(self._subscribers):
+        for subscriber in tuple(self._subscribers.values()):
             try:
                 subscriber(previous, current)
             except Exception:
                 logger.exception("A subscriber of the health monitor failed; the others are told all the same.")
 
     def _wake(self) -> None:
+        self._asked = True
         if self._sleeping is not None and not self._sleeping.done():
             self._sleeping.set_result(None)
 
     async def _sleep_until(self, when_s: float) -> None:
         loop = asyncio.get_running_loop()
+        if self._asked:
+            # While the verdict was being stored.
+            return
         self.next_check_s = when_s
         self._sleeping = loop.create_future()
         timer = loop.call_at(when_s, self._wake)
@@ -272,7 +290,8 @@ class HealthMonitor:
             self._change(replace(self.health, known_status=status, known_at=at))
 
     async def _remember(self) -> None:
-        if self._store is None or self.health.last_check is None:
+        # A first failure that is not confirmed yet is no verdict, and must not wipe out the last one.
+        if self._store is None or self.health.last_check is None or self.status is Status.CHECKING:
             return
         note = json.dumps({"status": self.status.value, "at": self.health.last_check.isoformat()})
         try:

@@ -8,6 +8,7 @@ stops at the first sign of trouble.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -79,6 +80,8 @@ class RequestQueue:
         self._woken = True
         self._troubles = 0
         self._halted_until_s = 0.0
+        self._next_send_s = 0.0
+        self._depth = 0
 
     async def add(self, message_id: str, text: str, priority: int, *, in_flight_s: float | None = None) -> Added:
         """Make a message durable. With ``in_flight_s`` it is leased to us that long, since it is being sent now.
@@ -134,6 +137,10 @@ class RequestQueue:
             if self._policy.flush_on == "any":
                 self.wake()
 
+    def withdrawn(self, message_id: str) -> None:
+        """A message was withdrawn before it came to us: it is told as one that was not taken in."""
+        self._emit("rejected", message_id, "withdrawn")
+
     def wake(self, *, fresh_start: bool = False) -> None:
         """Look at once whether something can be sent. ``fresh_start``: the backend has just been seen well."""
         if fresh_start:
@@ -183,46 +190,49 @@ class RequestQueue:
         try:
             due_at = await self._store.next_due()
         except StoreError:
-            return self._policy.cap_s
+            return max(self._policy.cap_s, 1.0)
         if due_at is None:
             return None
         due_s = due_at - self._world.wall_clock()
         if ready_at_s is None:
             return self._policy.cap_s if self._policy.cap_s > 0 else None
         # Never shorter than a moment: a wall clock that stands still must not become a busy loop.
-        return max(due_s, ready_at_s - now_s, self._halted_until_s - now_s, 0.01)
+        return max(due_s, max(ready_at_s, self._halted_until_s, self._next_send_s) - now_s, 0.01)
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
-        ended: asyncio.Queue[Ruling] = asyncio.Queue()
-        sending: dict[str, asyncio.Task[None]] = {}
+        sending: dict[str, asyncio.Task[Ruling]] = {}
         window = 1 if self._policy.canary else self._policy.drain_concurrency
-        next_send_s = loop.time()
         trouble = False
         try:
             while True:
-                while not trouble and len(sending) < window:
-                    if loop.time() < next_send_s:
-                        await asyncio.sleep(next_send_s - loop.time())
-                    item = await self._claim() if self._may_send_now() else None
-                    if item is None:
-                        break
-                    next_send_s = loop.time() + 1 / self._policy.drain_per_s
-                    sending[item.id] = asyncio.create_task(self._deliver(item, ended))
-                if not sending:
-                    return
-                ruling = await ended.get()
                 for item_id in [item_id for item_id, task in sending.items() if task.done()]:
-                    del sending[item_id]
-                if ruling.trouble:
-                    trouble = True
-                    self._halt(loop.time())
+                    if sending.pop(item_id).result().trouble:
+                        trouble = True
+                        self._halt(loop.time())
+                    elif not trouble:
+                        self._troubles = 0
+                        window = min(2 * window, self._policy.drain_concurrency)
+                has_room = not trouble and len(sending) < window
+                pause_s = self._next_send_s - loop.time()
+                if has_room and pause_s <= 0:
+                    item = await self._claim() if self._may_send_now() else None
+                    if item is not None:
+                        self._next_send_s = loop.time() + 1 / self._policy.drain_per_s
+                        sending[item.id] = asyncio.create_task(self._deliver(item))
+                        continue
+                    has_room = False
+                if sending:
+                    limit_s = pause_s if has_room else None
+                    await asyncio.wait(sending.values(), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+                elif has_room:
+                    await asyncio.sleep(pause_s)
                 else:
-                    self._troubles = 0
-                    window = min(2 * window, self._policy.drain_concurrency)
+                    return
         finally:
             for task in sending.values():
                 task.cancel()
+            await asyncio.gather(*sending.values(), return_exceptions=True)
 
     def _halt(self, now_s: float) -> None:
         """The flush met trouble: the next one by timer comes later each time."""
@@ -245,17 +255,18 @@ class RequestQueue:
         for item in await self._store.expire(self._world.wall_clock()):
             await self._tell("expired", item.id, item.reason)
 
-    async def _deliver(self, item: Item, ended: asyncio.Queue[Ruling]) -> None:
-        ruling = Ruling(None, item.attempts, 0.0, trouble=True)
+    async def _deliver(self, item: Item) -> Ruling:
         try:
             response = await self._send(item)
             u = self._world.uniform("queue.backoff", self._world.client, item.sequence, item.tries)
             ruling = after_attempt(item, response.outcome, self._policy, u)
             await self._obey(item, ruling, response)
+            return ruling
         except StoreError as error:
             logger.warning("The fate of a message could not be saved; its lease runs out by itself: %s", error)
-        finally:
-            ended.put_nowait(ruling)
+        except Exception:
+            logger.exception("A message could not be sent from the queue; its lease runs out by itself.")
+        return Ruling(None, item.attempts, 0.0, trouble=True)
 
     async def _obey(self, item: Item, ruling: Ruling, response: Response) -> None:
         if ruling.state is ItemState.DELIVERED:
@@ -285,9 +296,11 @@ class RequestQueue:
             return False
 
     async def _tell(self, event: str, message_id: str, reason: str, *, depth_change: int = 0) -> None:
-        try:
-            depth = await self._store.depth() + depth_change
-        except StoreError:
-            depth = -1
+        # If the store can't say, the last depth that was known has to do.
+        with contextlib.suppress(StoreError):
+            self._depth = await self._store.depth() + depth_change
+        self._emit(event, message_id, reason)
+
+    def _emit(self, event: str, message_id: str, reason: str) -> None:
         now_s = asyncio.get_running_loop().time()
-        self._world.emit(QueueChanged(now_s, self._world.client, event, message_id, max(depth, 0), reason))
+        self._world.emit(QueueChanged(now_s, self._world.client, event, message_id, self._depth, reason))

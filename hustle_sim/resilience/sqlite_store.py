@@ -1,23 +1,28 @@
-"""The store in an SQLite file: what it accepted is there after a crash."""
+"""The store in an SQLite file: what it accepted is there after a crash.
+
+One row per item, WAL with synchronous=FULL, JSON for what has structure, mode 0600. All work is done on a thread of the
+store's own, which puts the calls that wait at the same time into one transaction (group commit).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import queue
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hustle_sim.policy import Overflow
-from hustle_sim.resilience.store import PENDING, Added, Answer, Item, ItemState, StoreError, choose_victim
+from hustle_sim.resilience.store import Added, Answer, Item, ItemState, StoreError
+
+logger = logging.getLogger("hustle_sim.store")
 
 T = TypeVar("T")
 
-_SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE items (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -28,6 +33,7 @@ CREATE TABLE items (
     expires_at REAL NOT NULL,
     state TEXT NOT NULL,
     not_before REAL NOT NULL,
+    due INTEGER NOT NULL,
     attempts INTEGER NOT NULL,
     tries INTEGER NOT NULL,
     owner TEXT NOT NULL,
@@ -35,31 +41,60 @@ CREATE TABLE items (
     reason TEXT NOT NULL,
     reply TEXT NOT NULL
 );
-CREATE INDEX items_ready ON items (priority, sequence) WHERE state = 'ready';
-CREATE INDEX items_leased ON items (leased_until) WHERE state = 'leased';
-CREATE INDEX items_pending_end ON items (expires_at) WHERE state IN ('ready', 'leased');
+CREATE INDEX items_due ON items (priority, sequence) WHERE due = 1;
+CREATE INDEX items_later ON items (not_before) WHERE state = 'ready' AND due = 0;
+CREATE INDEX items_leased ON items (leased_until) WHERE state = 'leased' AND due = 0;
+CREATE INDEX items_ready ON items (sequence) WHERE state = 'ready';
+CREATE INDEX items_end ON items (expires_at) WHERE state IN ('ready', 'leased');
+CREATE TABLE tally (state TEXT PRIMARY KEY, number INTEGER NOT NULL);
+CREATE TRIGGER count_in AFTER INSERT ON items BEGIN
+    INSERT INTO tally VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET number = number + 1;
+END;
+CREATE TRIGGER count_out AFTER DELETE ON items BEGIN
+    UPDATE tally SET number = number - 1 WHERE state = old.state;
+END;
+CREATE TRIGGER count_move AFTER UPDATE OF state ON items WHEN new.state <> old.state BEGIN
+    UPDATE tally SET number = number - 1 WHERE state = old.state;
+    INSERT INTO tally VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET number = number + 1;
+END;
 CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL);
 """
+_MIGRATIONS = (_SCHEMA,)
+"""What takes a file from each schema version (its place here) to the next; a new file has version 0."""
+
 _COLUMNS = (
     "id, text, priority, created_at, expires_at, sequence, state, not_before, attempts, tries, owner, "
     "leased_until, reason, reply"
 )
-_DUE = "((state = 'ready' AND not_before <= :now) OR (state = 'leased' AND leased_until <= :now))"
+_DUE_AT = "CASE state WHEN 'leased' THEN leased_until ELSE not_before END"
+_MOST_AT_ONCE = 256
+
+
+class _Job(NamedTuple):
+    """One call: what to do with the database, and who waits for it. ``writes`` False takes no write lock."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    done: asyncio.Future[Any]
+    writes: bool
 
 
 class SQLiteStore:
-    """Items in one file (WAL, synchronous=FULL, mode 0600), one row each; other processes may use it too.
+    """Items in one file; other processes may use it at the same time, and wait for each other.
 
-    All work is done on a thread of the store's own, so that a slow disk does not hold up the event loop.
-    ``busy_timeout_s`` is how long a call waits for another process that writes. Raises StoreError from
-    every call that can't be done, with the reason in one sentence.
+    The file is opened at the first call, and its folder made. ``busy_timeout_s`` (default 5 s) is how long a call
+    waits for another process that writes. A damaged file is set aside under a name that says when and why, what can
+    be read of it is taken over, and ``notice`` tells of it in one sentence. Every call that can't be done raises
+    StoreError with the reason.
     """
 
     def __init__(self, path: str | Path, *, busy_timeout_s: float = 5.0) -> None:
         self.path = Path(path)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hustle-store")
-        self._database: sqlite3.Connection | None = None
+        self.notice = ""
+        """What a person should know of the file, in one sentence; empty if all is well."""
         self._busy_timeout_s = busy_timeout_s
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._database: sqlite3.Connection | None = None
         self._closed = False
 
     async def add(self, item: Item, *, max_size: int, overflow: Overflow) -> Added:
@@ -70,23 +105,17 @@ class SQLiteStore:
                 return Added(Answer.DUPLICATE)
             victim = None
             if _depth(database) >= max_size:
-                victim = choose_victim(_select(database, "state = 'ready'"), item.priority, overflow)
+                victim = _victim(database, item.priority, overflow)
                 if victim is None:
                     return Added(Answer.REJECTED, reason="the queue is full")
-                if overflow == "drop-oldest":
-                    database.execute("DELETE FROM items WHERE id = ?", (victim.id,))
-                else:
-                    victim = replace(victim, state=ItemState.DEAD, reason="displaced")
-                    database.execute(
-                        "UPDATE items SET state = ?, reason = ? WHERE id = ?",
-                        (victim.state.value, victim.reason, victim.id),
-                    )
+            due = item.state is ItemState.READY and item.not_before <= item.created_at
             database.execute(
-                "INSERT INTO items (id, text, priority, created_at, expires_at, state, not_before, attempts, tries, "
-                "owner, leased_until, reason, reply) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO items (id, text, priority, created_at, expires_at, state, not_before, due, attempts, "
+                "tries, owner, leased_until, reason, reply) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     item.id, item.text, item.priority, item.created_at, item.expires_at, item.state.value,
-                    item.not_before, item.attempts, item.tries, item.owner, item.leased_until, item.reason, item.reply,
+                    item.not_before, due, item.attempts, item.tries, item.owner, item.leased_until, item.reason,
+                    item.reply,
                 ),
             )  # fmt: skip
             return Added(Answer.DISPLACED if victim else Answer.ACCEPTED, victim)
@@ -97,11 +126,17 @@ class SQLiteStore:
         """See ``Store.claim``."""
 
         def work(database: sqlite3.Connection) -> Item | None:
+            # What has become due is marked once, so that a claim need not look past all that has not.
+            database.execute("UPDATE items SET due = 1 WHERE state = 'ready' AND due = 0 AND not_before <= ?", (now,))
+            database.execute(
+                "UPDATE items SET due = 1 WHERE state = 'leased' AND due = 0 AND leased_until <= ?", (now,)
+            )
             rows = database.execute(
-                f"UPDATE items SET state = 'leased', owner = :owner, leased_until = :until, tries = tries + 1 "
-                f"WHERE sequence = (SELECT sequence FROM items WHERE {_DUE} ORDER BY priority, sequence LIMIT 1) "
-                f"RETURNING {_COLUMNS}",
-                {"now": now, "owner": owner, "until": until},
+                "UPDATE items SET state = 'leased', due = 0, owner = ?, leased_until = ?, tries = tries + 1 "
+                # The time is looked at again for a wall clock that was set back.
+                f"WHERE sequence = (SELECT sequence FROM items WHERE due = 1 AND {_DUE_AT} <= ? "
+                f"ORDER BY priority, sequence LIMIT 1) RETURNING {_COLUMNS}",
+                (owner, until, now),
             ).fetchall()
             return _item(rows[0]) if rows else None
 
@@ -109,21 +144,15 @@ class SQLiteStore:
 
     async def settle(self, item_id: str, owner: str, state: ItemState, *, reason: str = "", reply: str = "") -> bool:
         """See ``Store.settle``."""
-        return await self._change(
-            "UPDATE items SET state = ?, reason = ?, reply = ?, owner = ''",
-            (state.value, reason, reply),
-            item_id,
-            owner,
-        )
+        values = (state.value, reason, reply)
+        statement = "UPDATE items SET state = ?, due = 0, reason = ?, reply = ?, owner = ''"
+        return await self._change(statement, values, item_id, owner)
 
     async def release(self, item_id: str, owner: str, *, not_before: float, attempts: int, reason: str) -> bool:
         """See ``Store.release``."""
-        return await self._change(
-            "UPDATE items SET state = 'ready', not_before = ?, attempts = ?, reason = ?, owner = ''",
-            (not_before, attempts, reason),
-            item_id,
-            owner,
-        )
+        values = (not_before, attempts, reason)
+        statement = "UPDATE items SET state = 'ready', due = 0, not_before = ?, attempts = ?, reason = ?, owner = ''"
+        return await self._change(statement, values, item_id, owner)
 
     async def drop(self, item_id: str, owner: str) -> bool:
         """See ``Store.drop``."""
@@ -134,7 +163,8 @@ class SQLiteStore:
 
         def work(database: sqlite3.Connection) -> list[Item]:
             rows = database.execute(
-                "UPDATE items SET state = 'expired', reason = 'too old', owner = '' WHERE expires_at <= :now AND "
+                "UPDATE items SET state = 'expired', due = 0, reason = 'too old', owner = '' "
+                "WHERE expires_at <= :now AND "
                 f"(state = 'ready' OR (state = 'leased' AND leased_until <= :now)) RETURNING {_COLUMNS}",
                 {"now": now},
             ).fetchall()
@@ -144,33 +174,40 @@ class SQLiteStore:
 
     async def next_due(self) -> float | None:
         """See ``Store.next_due``."""
-        query = (
-            "SELECT min(CASE state WHEN 'leased' THEN leased_until ELSE not_before END) FROM items "
-            "WHERE state IN ('ready', 'leased')"
-        )
-        return await self._do(lambda database: _first(database, query))
+
+        def work(database: sqlite3.Connection) -> float | None:
+            # One query for each index, since the least of a CASE would look at every row.
+            times = [
+                _first(database, "SELECT min(not_before) FROM items WHERE state = 'ready' AND due = 0"),
+                _first(database, "SELECT min(leased_until) FROM items WHERE state = 'leased' AND due = 0"),
+                _first(database, f"SELECT min({_DUE_AT}) FROM items WHERE due = 1"),
+            ]
+            return min((when for when in times if when is not None), default=None)
+
+        return await self._do(work, writes=False)
 
     async def depth(self) -> int:
         """See ``Store.depth``."""
-        return await self._do(_depth)
+        return await self._do(_depth, writes=False)
 
     async def counts(self) -> Mapping[ItemState, int]:
         """See ``Store.counts``."""
 
         def work(database: sqlite3.Connection) -> dict[ItemState, int]:
-            found = dict(database.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall())
+            found = dict(database.execute("SELECT state, number FROM tally").fetchall())
             return {state: found.get(state.value, 0) for state in ItemState}
 
-        return await self._do(work)
+        return await self._do(work, writes=False)
 
     async def items(self, *states: ItemState) -> list[Item]:
         """See ``Store.items``."""
         names = ", ".join(f"'{state.value}'" for state in (states or tuple(ItemState)))
-        return await self._do(lambda database: _select(database, f"state IN ({names})"))
+        return await self._do(lambda database: _select(database, f"state IN ({names}) ORDER BY sequence"), writes=False)
 
     async def note(self, name: str) -> str | None:
         """See ``Store.note``."""
-        return await self._do(lambda database: _first(database, "SELECT text FROM notes WHERE name = ?", name))
+        query = "SELECT text FROM notes WHERE name = ?"
+        return await self._do(lambda database: _first(database, query, name), writes=False)
 
     async def set_note(self, name: str, text: str) -> None:
         """See ``Store.set_note``."""
@@ -181,17 +218,14 @@ class SQLiteStore:
         await self._do(work)
 
     async def aclose(self) -> None:
-        """Close the file; the store can't be used after that."""
-
-        def work() -> None:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
-
-        if not self._closed:
-            self._closed = True
-            await asyncio.get_running_loop().run_in_executor(self._thread, work)
-            self._thread.shutdown(wait=True)
+        """Finish what was asked, then close the file; the store can't be used after that."""
+        if self._closed:
+            return
+        self._closed = True
+        thread = self._thread
+        if thread is not None:
+            self._jobs.put(None)
+            await asyncio.get_running_loop().run_in_executor(None, thread.join)
 
     async def _change(self, statement: str, values: tuple[object, ...], item_id: str, owner: str) -> bool:
         def work(database: sqlite3.Connection) -> bool:
@@ -202,69 +236,240 @@ class SQLiteStore:
 
         return await self._do(work)
 
-    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        def transaction() -> T:
-            try:
-                if self._database is None:
-                    self._database = self._open()
-                with _immediate(self._database):
-                    return work(self._database)
-            except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
-                # The last two: a value that no row can hold, such as half of a surrogate pair.
-                raise StoreError(f"{self.path}: {_why(error)}") from error
-
+    async def _do(self, work: Callable[[sqlite3.Connection], T], *, writes: bool = True) -> T:
         if self._closed:
             raise StoreError(f"{self.path}: the store is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="hustle-store", daemon=True)
+            self._thread.start()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(work, done, writes))
+        return await done
+
+    # On the store's thread
+
+    def _serve(self) -> None:
+        """Do what is asked until told to stop: all that waits at the same time in one transaction."""
+        stop = False
+        while not stop:
+            jobs = [self._jobs.get()]
+            while jobs[-1] is not None and len(jobs) < _MOST_AT_ONCE and not self._jobs.empty():
+                jobs.append(self._jobs.get())
+            stop = jobs[-1] is None
+            batch = [job for job in jobs if job is not None]
+            _tell(batch, self._results(batch))
+        if self._database is not None:
+            self._database.close()
+
+    def _results(self, batch: list[_Job]) -> list[Any]:
+        """The result of each job, or the StoreError that it ended with."""
+        if not batch:
+            return []
+        try:
+            if self._database is None:
+                self._database = self._open()
+            return _together(self._database, batch)
+        except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
+            # The last two: a value that no row can hold, such as half of a surrogate pair.
+            if _is_damage(error):
+                self._set_aside(error)
+            return [StoreError(f"{self.path}: {_why(error)}")] * len(batch)
+        except StoreError as error:
+            return [error] * len(batch)
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # SQLite gives -wal and -shm the mode of the main file, so it must be right before the first write.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            return self._set_aside(error)
+
+    def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(
             self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
         )
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
-            with _immediate(database):
-                version = _first(database, "PRAGMA user_version")
-                if version == 0:
-                    for statement in _SCHEMA.split(";"):
-                        database.execute(statement)
-                    database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-                elif version != _SCHEMA_VERSION:
-                    raise StoreError(
-                        f"{self.path} was written by another version of hustle_sim (schema {version}, "
-                        f"this one knows {_SCHEMA_VERSION})"
-                    )
+            found = _first(database, "PRAGMA quick_check(1)")
+            if found != "ok":
+                raise _Damaged(str(found))
+            self._migrate(database)
         except BaseException:
             database.close()
             raise
         return database
 
+    def _migrate(self, database: sqlite3.Connection) -> None:
+        """Bring the file to the schema of this version, in one transaction."""
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            version = int(_first(database, "PRAGMA user_version"))
+            if version > len(_MIGRATIONS):
+                raise StoreError(
+                    f"{self.path} was written by a newer hustle_sim (schema {version}, this one knows "
+                    f"{len(_MIGRATIONS)}): upgrade hustle_sim or name another file"
+                )
+            for migration in _MIGRATIONS[version:]:
+                for statement in _statements(migration):
+                    database.execute(statement)
+            database.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
 
-@contextmanager
-def _immediate(database: sqlite3.Connection) -> Iterator[None]:
-    """One transaction that holds the write lock from its start, so that what it reads stays true."""
-    database.execute("BEGIN IMMEDIATE")
+    def _set_aside(self, error: Exception) -> sqlite3.Connection:
+        """Move a damaged file (with -wal and -shm) out of the way, and take over what can be read of it."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        with sqlite3.connect(":memory:") as clock:
+            when = _first(clock, "SELECT strftime('%Y-%m-%dT%H-%M-%SZ', 'now')")
+        aside = self.path.with_name(f"{self.path.name}.damaged-{when}-{_slug(_why(error))}")
+        for end in ("", "-wal", "-shm"):
+            old = self.path.with_name(self.path.name + end)
+            if old.exists():
+                old.rename(aside.with_name(aside.name + end))
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        database = self._database = self._connect()
+        rows, lost = _salvage(aside)
+        for values in rows:
+            marks = ", ".join("?" * len(values))
+            database.execute(f"INSERT OR IGNORE INTO items ({_COLUMNS}, due) VALUES ({marks}, 0)", values)
+        kept = f"{len(rows)} messages were saved from it" if rows else "no message could be read from it"
+        self.notice = (
+            f"The queue's file was damaged and has been set aside as {aside.name}; {kept}"
+            f"{', and some may be missing' if lost else ''}."
+        )
+        logger.warning("%s", self.notice)
+        return database
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """SQLite's own check found the file inconsistent."""
+
+
+def _together(database: sqlite3.Connection, batch: list[_Job]) -> list[Any]:
+    """Do all jobs in one transaction; one that fails leaves nothing behind and does not harm the others."""
+    # The lock is taken before anything is read, so that what was read stays true.
+    database.execute("BEGIN IMMEDIATE" if any(job.writes for job in batch) else "BEGIN")
+    results: list[Any] = []
     try:
-        yield
+        for job in batch:
+            if len(batch) == 1:
+                results.append(job.work(database))
+                continue
+            database.execute("SAVEPOINT job")
+            try:
+                results.append(job.work(database))
+            except (sqlite3.Error, ValueError, OverflowError) as error:
+                # A full disk ends the whole transaction, not only the statement.
+                if not database.in_transaction or _is_damage(error):
+                    raise
+                database.execute("ROLLBACK TO job")
+                results.append(StoreError(_why(error)))
+            database.execute("RELEASE job")
+        database.execute("COMMIT")
     except BaseException:
-        database.execute("ROLLBACK")
+        if database.in_transaction:
+            database.execute("ROLLBACK")
         raise
-    database.execute("COMMIT")
+    return results
 
 
-def _item(row: tuple[object, ...]) -> Item:
-    values = list(row)
-    values[6] = ItemState(str(values[6]))
-    return Item(*values)  # type: ignore[arg-type]
+def _tell(batch: list[_Job], results: list[Any]) -> None:
+    """Hand the results to those who wait, each loop once."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for job, result in zip(batch, results, strict=True):
+        loops.setdefault(job.done.get_loop(), []).append((job.done, result))
+    for loop, pairs in loops.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, pairs)
+        except RuntimeError:
+            # The loop was closed: nobody waits any more, and what was asked is done all the same.
+            continue
 
 
-def _select(database: sqlite3.Connection, where: str) -> list[Item]:
-    rows = database.execute(f"SELECT {_COLUMNS} FROM items WHERE {where} ORDER BY sequence").fetchall()
-    return [_item(row) for row in rows]
+def _resolve(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in pairs:
+        if future.done():
+            continue
+        if isinstance(result, StoreError):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+
+def _salvage(path: Path) -> tuple[list[tuple[Any, ...]], bool]:
+    """The pending items and dead letters that can still be read from a damaged file, and whether any may be missing."""
+    rows: list[tuple[Any, ...]] = []
+    lost = False
+    try:
+        database = sqlite3.connect(f"file:{path}?mode=rw", uri=True)
+    except sqlite3.Error:
+        return [], True
+    try:
+        # Row by row through the sequence numbers: a broken page then costs the rows on it, and not all after it.
+        last = _first(database, "SELECT max(seq) FROM sqlite_sequence WHERE name = 'items'") or 0
+        for sequence in range(1, int(last) + 1):
+            try:
+                row = database.execute(f"SELECT {_COLUMNS} FROM items WHERE sequence = ?", (sequence,)).fetchone()
+            except sqlite3.DatabaseError:
+                lost = True
+                continue
+            if row is not None and _is_sound(row):
+                rows.append(row)
+            elif row is not None:
+                lost = True
+    except sqlite3.DatabaseError:
+        lost = True
+    finally:
+        database.close()
+    return rows, lost
+
+
+def _is_sound(row: tuple[Any, ...]) -> bool:
+    """Whether each value of a row still has the type of its column."""
+    types = (str, str, int, float, float, int, str, float, int, int, str, float, str, str)
+    whole = all(isinstance(value, kind) for value, kind in zip(row, types, strict=True))
+    return whole and row[6] in set(ItemState)
+
+
+def _victim(database: sqlite3.Connection, priority: int, overflow: Overflow) -> Item | None:
+    """Make room for an item of ``priority``, by the rule of ``store.choose_victim``; the item that went, or None."""
+    if overflow == "displace":
+        found = _select(
+            database, "state = 'ready' AND priority > ? ORDER BY priority DESC, sequence DESC LIMIT 1", priority
+        )
+        if found:
+            database.execute(
+                "UPDATE items SET state = 'dead', due = 0, reason = 'displaced' WHERE id = ?", (found[0].id,)
+            )
+            return _select(database, "id = ?", found[0].id)[0]
+    elif overflow == "drop-oldest":
+        found = _select(database, "state = 'ready' AND priority >= 2 ORDER BY sequence LIMIT 1") or _select(
+            database, "state = 'ready' ORDER BY sequence LIMIT 1"
+        )
+        if found:
+            database.execute("DELETE FROM items WHERE id = ?", (found[0].id,))
+            return found[0]
+    return None
+
+
+def _item(row: tuple[Any, ...]) -> Item:
+    values: list[Any] = list(row)
+    values[6] = ItemState(values[6])
+    return Item(*values)
+
+
+def _select(database: sqlite3.Connection, where: str, *values: object) -> list[Item]:
+    return [_item(row) for row in database.execute(f"SELECT {_COLUMNS} FROM items WHERE {where}", values)]
 
 
 def _first(database: sqlite3.Connection, query: str, *values: object) -> Any:
@@ -273,20 +478,47 @@ def _first(database: sqlite3.Connection, query: str, *values: object) -> Any:
 
 
 def _depth(database: sqlite3.Connection) -> int:
-    names = ", ".join(f"'{state.value}'" for state in PENDING)
-    return int(database.execute(f"SELECT count(*) FROM items WHERE state IN ({names})").fetchone()[0])
+    return int(_first(database, "SELECT total(number) FROM tally WHERE state IN ('ready', 'leased')"))
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a script; those that hold others (triggers) end with a line of their own."""
+    statements, current = [], ""
+    for line in script.splitlines(keepends=True):
+        current += line
+        if sqlite3.complete_statement(current):
+            statements.append(current)
+            current = ""
+    return statements
+
+
+def _is_damage(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, _Damaged) or (
+        code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    )
+
+
+_REASONS = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_BUSY: "another process keeps the file locked",
+    sqlite3.SQLITE_LOCKED: "another process keeps the file locked",
+    sqlite3.SQLITE_READONLY: "the file can't be written",
+    sqlite3.SQLITE_CANTOPEN: "the file can't be opened",
+    sqlite3.SQLITE_IOERR: "the disk fails",
+    sqlite3.SQLITE_NOTADB: "the file is not a database",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged",
+}
 
 
 def _why(error: Exception) -> str:
-    text = str(error)
-    known = {
-        "database or disk is full": "the disk is full",
-        "database is locked": "another process keeps the file locked",
-        "attempt to write a readonly database": "the file can't be written",
-        "unable to open database file": "the file can't be opened",
-        "file is not a database": "the file is damaged",
-        "database disk image is malformed": "the file is damaged",
-    }
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return known.get(text, text)
+    code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(error, _Damaged):
+        return "the file is damaged"
+    return _REASONS.get(code & 0xFF, str(error)) if code is not None else str(error)
+
+
+def _slug(words: str) -> str:
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in words).split())

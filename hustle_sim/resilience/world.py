@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hustle_sim.events import Emit
 
 
-def _nowhere(event: object) -> None:
+def nowhere(event: object) -> None:
     """Events that nobody asked for go here."""
 
 
@@ -28,5 +28,5 @@ class World:
     wall_clock: Callable[[], float]
     uniform: Callable[..., float]
     new_id: Callable[[], str]
-    emit: Emit = _nowhere
+    emit: Emit = nowhere
     client: int = 0

@@ -92,8 +92,8 @@ class SimPyEventLoop(BaseEventLoop):
         "_instant_limit",
         "_instant_s",
         "_instant_steps",
-        "_interrupted",
         "_interrupts",
+        "_interrupts_heeded",
         "_main",
         "_next_id",
         "_numbers",
@@ -132,7 +132,7 @@ class SimPyEventLoop(BaseEventLoop):
         self._prune_at = 1000
         self._timers_cancelled = 0
         self._interrupts = 0
-        self._interrupted = False
+        self._interrupts_heeded = 0
         self._main: asyncio.Task[Any] | None = None
         self._check_every = min(_CHECK_EVERY, instant_limit)
         self._checks = 0
@@ -350,9 +350,9 @@ class SimPyEventLoop(BaseEventLoop):
         env, queue, ready = self.env, self._queue, self._ready
         append, popleft, pop = ready.append, ready.popleft, heappop
         check_every = self._check_every
-        now = env._now
         steps = 0
         while True:
+            now = env._now
             while queue:
                 if ready and queue[0][0] > now:
                     break
@@ -422,12 +422,11 @@ class SimPyEventLoop(BaseEventLoop):
         if self._checks % _COLLECT_EVERY == 0:
             gc.collect(self._checks % _COLLECT_EVERY**2 == 0)
         now: float = self.env._now
-        if self._interrupts:
-            self._interrupts -= 1
+        if self._interrupts > self._interrupts_heeded:
+            self._interrupts_heeded += 1
             main = self._main
-            if main is None or main.done() or main.cancelling():
+            if main is None or main.done() or self._interrupts_heeded > 1:
                 raise RunInterrupted(f"the run was interrupted at t={now!r} s")
-            self._interrupted = True
             main.cancel()
         if now > self._instant_s:
             self._instant_s = now
@@ -538,7 +537,7 @@ def run_virtual(
             finally:
                 _wind_up(loop)
         except asyncio.CancelledError as error:
-            if not loop._interrupted:
+            if not loop._interrupts_heeded:
                 raise
             raise RunInterrupted(f"the run was interrupted at t={loop.time()!r} s") from error
         except BaseException as error:

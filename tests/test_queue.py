@@ -1,0 +1,601 @@
+import asyncio
+
+import pytest
+from fakes import START, BrokenStore, assert_conserved, hashed, make_world, middle, run_virtual
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hustle_sim.events import QueueChanged, Recorder
+from hustle_sim.policy import QueuePolicy
+from hustle_sim.resilience.backend import Response
+from hustle_sim.resilience.outcome import Outcome
+from hustle_sim.resilience.queue import RequestQueue, Ruling, after_attempt
+from hustle_sim.resilience.store import Answer, Item, ItemState, MemoryStore
+
+OK, DOWN, BAD = Outcome.OK, Outcome.OVERLOADED, Outcome.HTTP_4XX
+
+
+class Desk:
+    """A queue at work whose ``send`` plays outcomes; ``sent`` is (time, id) of each sending."""
+
+    def __init__(self, outcomes=(), *, takes_s=0.1, until_s=0.0, store=None, uniform=middle, ready=True, **policy):
+        self.recorder = Recorder()
+        self.store = store if store is not None else MemoryStore()
+        self.policy = QueuePolicy(**policy)
+        self.outcomes, self.takes_s = iter(outcomes), takes_s
+        self.until_s = until_s
+        self.is_ready = ready
+        self.sent, self.delivered, self.most = [], [], 0
+        self.in_flight = 0
+        self.queue = RequestQueue(
+            self.store, self.policy, make_world(self.recorder, uniform=uniform), send=self.send,
+            ready_at_s=lambda: asyncio.get_running_loop().time() if self.is_ready else None,
+            on_delivered=lambda item, reply: self.delivered.append(item.id),
+        )  # fmt: skip
+
+    async def send(self, item):
+        self.sent.append((asyncio.get_running_loop().time(), item.id))
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            await asyncio.sleep(max(self.takes_s, self.until_s - asyncio.get_running_loop().time()))
+        finally:
+            self.in_flight -= 1
+        return Response(next(self.outcomes, OK), "reply")
+
+    async def __aenter__(self):
+        self.task = asyncio.create_task(self.queue.run())
+        return self
+
+    async def __aexit__(self, *exc):
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        assert_conserved(self.recorder)
+
+    async def add(self, *names, priority=1):
+        return [(await self.queue.add(name, f"text {name}", priority)).answer.value for name in names]
+
+    def recover(self):
+        self.is_ready = True
+        self.queue.wake(fresh_start=True)
+
+    @property
+    def events(self):
+        return [(event.event, event.message_id) for event in self.recorder if isinstance(event, QueueChanged)]
+
+    @property
+    def names(self):
+        return [name for _, name in self.sent]
+
+
+def at_desk(script, *args, **more):
+    async def main():
+        async with Desk(*args, **more) as desk:
+            await script(desk)
+        return desk
+
+    return run_virtual(main())
+
+
+class TestRuling:
+    @staticmethod
+    def rule(outcome, *, attempts=0, tries=1, u=0.5, **policy):
+        item = Item("a", "t", 1, 0.0, 1e9, attempts=attempts, tries=tries)
+        return after_attempt(item, outcome, QueuePolicy(**policy), u)
+
+    def test_delivered(self):
+        assert self.rule(OK) == Ruling(ItemState.DELIVERED, 0, 0.0, trouble=False)
+
+    def test_only_a_verdict_on_the_message_uses_up_its_attempts(self):
+        for outcome in Outcome:
+            ruling = self.rule(outcome)
+            assert ruling.attempts == (1 if outcome is BAD else 0)
+            assert ruling.trouble == (outcome not in (OK, BAD))
+
+    def test_out_of_attempts_it_is_dead(self):
+        assert self.rule(BAD, attempts=1).state is None
+        assert self.rule(BAD, attempts=2) == Ruling(ItemState.DEAD, 3, 0.0, trouble=False)
+
+    def test_in_the_first_design_an_outage_uses_them_up_too(self):
+        assert self.rule(DOWN, attempts=2, outages_count=True) == Ruling(ItemState.DEAD, 3, 0.0, trouble=True)
+        assert self.rule(Outcome.REJECTED, attempts=2, outages_count=True).state is None
+
+    def test_the_wait_grows_with_the_tries_up_to_the_cap(self):
+        waits = [self.rule(DOWN, tries=tries, base_s=1, cap_s=10).wait_s for tries in range(0, 7)]
+        assert waits == [0.5, 0.5, 1, 2, 4, 5, 5]
+        assert self.rule(DOWN, tries=10**6).wait_s == 30
+
+    @pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.CANCELLED])
+    def test_what_was_never_sent_need_not_wait(self, outcome):
+        assert self.rule(outcome, tries=5) == Ruling(None, 0, 0.0, trouble=True)
+
+
+class TestAdd:
+    def test_answers_what_became_of_it_and_tells_it(self):
+        async def script(desk):
+            assert await desk.add("a", "a") == ["accepted", "duplicate"]
+            assert await desk.add("b", priority=2) == ["accepted"]
+            assert await desk.add("c", priority=2) == ["rejected"]
+            assert await desk.add("d", priority=0) == ["displaced"]
+
+        desk = at_desk(script, ready=False, max_size=2, warn_size=1)
+        assert desk.events == [
+            ("accepted", "a"), ("duplicate", "a"), ("accepted", "b"), ("rejected", "c"), ("dead", "b"),
+            ("accepted", "d"),
+        ]  # fmt: skip
+        assert [event.depth for event in desk.recorder] == [1, 1, 2, 2, 1, 2]
+        assert [event.reason for event in desk.recorder] == ["", "", "", "the queue is full", "displaced", ""]
+
+    def test_in_the_first_design_the_oldest_is_dropped(self):
+        async def script(desk):
+            await desk.add("a", "b", "c")
+            assert [item.id for item in await desk.store.items()] == ["b", "c"]
+
+        desk = at_desk(script, ready=False, max_size=2, warn_size=1, overflow="drop-oldest", flush_on="verdict")
+        assert ("dropped", "a") in desk.events
+
+    def test_an_item_has_its_time_to_live_and_its_lease(self):
+        async def script(desk):
+            await asyncio.sleep(5)
+            await desk.add("a")
+            await desk.queue.add("b", "t", 0, in_flight_s=60)
+            await desk.queue.add("c", "t", 0, in_flight_s=1)
+            a, b, c = await desk.store.items()
+            assert (a.created_at, a.expires_at, a.state) == (START + 5, START + 105, ItemState.READY)
+            assert (b.leased_until, b.state, b.tries) == (START + 65, ItemState.LEASED, 1)
+            assert c.leased_until == START + 23
+
+        at_desk(script, ready=False, ttl_s=100)
+
+    def test_a_store_that_fails_answers_rejected_with_the_reason(self):
+        async def script(desk):
+            added = await desk.queue.add("a", "t", 1)
+            assert added == (Answer.REJECTED, None, "the disk is full")
+
+        desk = at_desk(script, store=BrokenStore())
+        assert desk.events == [("rejected", "a")]
+
+
+class TestFlush:
+    def test_on_add(self):
+        async def script(desk):
+            await asyncio.sleep(100)
+            await desk.add("a")
+            await asyncio.sleep(1)
+
+        desk = at_desk(script)
+        assert desk.sent == [(100, "a")]
+        assert desk.delivered == ["a"]
+        assert desk.events == [("accepted", "a"), ("leased", "a"), ("delivered", "a")]
+
+    def test_at_start_up(self):
+        store = MemoryStore()
+
+        async def first(desk):
+            await desk.add("a")
+
+        async def second(desk):
+            await asyncio.sleep(1)
+
+        at_desk(first, ready=False, store=store)
+
+        async def main():
+            # assert_conserved does not hold for a session that begins with a full queue.
+            desk = Desk(store=store)
+            task = asyncio.create_task(desk.queue.run())
+            await asyncio.sleep(1)
+            task.cancel()
+            assert desk.delivered == ["a"]
+
+        run_virtual(main())
+
+    def test_on_recovery(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(1000)
+            assert desk.sent == []
+            desk.recover()
+            await asyncio.sleep(1)
+
+        assert at_desk(script, ready=False).sent == [(1000, "a")]
+
+    def test_by_timer_when_the_item_is_due_again(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(100)
+
+        desk = at_desk(script, [DOWN, DOWN, DOWN])
+        assert desk.delivered == ["a"]
+        assert len(desk.sent) == 4
+
+    def test_only_on_a_verdict_in_the_first_design(self):
+        async def script(desk):
+            await asyncio.sleep(1)
+            await desk.add("a", "b", "c")
+            await asyncio.sleep(1000)
+            assert desk.sent == []
+            desk.recover()
+            await asyncio.sleep(10)
+
+        policy = {"flush_on": "verdict", "canary": False, "drain_per_s": 1000, "drain_concurrency": 1000}
+        desk = at_desk(script, **policy)
+        assert desk.names == ["a", "b", "c"]
+        assert desk.sent[-1][0] - desk.sent[0][0] == pytest.approx(0.002)
+        assert desk.most == 3
+
+    def test_the_most_urgent_goes_first(self):
+        async def script(desk):
+            await desk.add("a", priority=2)
+            await desk.add("b", "c", priority=1)
+            await desk.add("d", priority=0)
+            desk.recover()
+            await asyncio.sleep(10)
+
+        assert at_desk(script, ready=False).names == ["d", "b", "c", "a"]
+
+    def test_begins_with_one_canary_then_grows(self):
+        async def script(desk):
+            await desk.add(*(str(number) for number in range(12)))
+            desk.recover()
+            await asyncio.sleep(100)
+
+        desk = at_desk(script, takes_s=10, ready=False, drain_per_s=1000)
+        times = [round(time_s) for time_s, _ in desk.sent]
+        assert times == [0, 10, 10, 20, 20, 20, 20, 30, 30, 30, 30, 40]
+        assert desk.most == 4
+
+    def test_without_a_canary_it_begins_with_all_it_may(self):
+        async def script(desk):
+            await desk.add(*"abcdefgh")
+            desk.recover()
+            await asyncio.sleep(100)
+
+        desk = at_desk(script, takes_s=10, ready=False, drain_per_s=1000, canary=False)
+        assert [round(time_s) for time_s, _ in desk.sent] == [0, 0, 0, 0, 10, 10, 10, 10]
+
+    def test_is_paced(self):
+        async def script(desk):
+            await desk.add(*"abcdef")
+            desk.recover()
+            await asyncio.sleep(10)
+
+        desk = at_desk(script, ready=False, takes_s=0.01)
+        assert [time_s for time_s, _ in desk.sent] == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5])
+
+    def test_is_paced_from_one_flush_to_the_next_too(self):
+        async def script(desk):
+            for number in range(20):
+                await desk.add(str(number))
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(20)
+
+        desk = at_desk(script, takes_s=0.01)
+        times = [time_s for time_s, _ in desk.sent]
+        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        assert len(times) == 20
+        assert min(gaps) >= 0.5 - 1e-9
+
+    def test_stops_at_the_first_sign_of_trouble(self):
+        async def script(desk):
+            await desk.add(*"abcdef")
+            desk.recover()
+            await asyncio.sleep(1.0)
+
+        # The canary works, then the second of two in flight meets trouble: nothing more is sent.
+        desk = at_desk(script, [OK, DOWN, OK], ready=False, takes_s=0.2, drain_per_s=1000, base_s=10)
+        assert desk.names == ["a", "b", "c"]
+
+    def test_trouble_met_while_it_paces_stops_it_as_well(self):
+        async def script(desk):
+            await desk.add(*"abcdef")
+            desk.recover()
+            await asyncio.sleep(60)
+
+        desk = at_desk(script, [OK, DOWN], ready=False, takes_s=0.2, drain_per_s=0.1, base_s=60)
+        assert desk.names[:2] == ["a", "b"]
+        assert all(time_s > 10 + 30 for time_s, _ in desk.sent[2:])
+
+    def test_trouble_that_comes_together_with_a_success_is_not_overlooked(self):
+        async def script(desk):
+            await desk.add(*"abcdefgh")
+            desk.recover()
+            await asyncio.sleep(5)
+
+        desk = at_desk(script, [OK, DOWN], ready=False, until_s=1, drain_per_s=1000, base_s=60, canary=False)
+        assert len(desk.sent) == 4
+
+    def test_after_trouble_the_timer_comes_later_each_time(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(400)
+
+        desk = at_desk(script, [DOWN] * 100, takes_s=0.0, base_s=1, cap_s=60, uniform=lambda *key: 1 - 1e-9)
+        times = [time_s for time_s, _ in desk.sent]
+        gaps = [round(after - before) for before, after in zip(times, times[1:], strict=False)]
+        assert gaps[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
+
+    def test_adding_does_not_break_a_halt(self):
+        async def script(desk):
+            await desk.add("a")
+            for number in range(10):
+                await asyncio.sleep(0.3)
+                await desk.add(str(number))
+
+        desk = at_desk(script, [DOWN] * 100, takes_s=0.0, base_s=60, cap_s=60)
+        assert desk.names == ["a"]
+
+    def test_recovery_breaks_a_halt(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(1)
+            desk.recover()
+            await asyncio.sleep(60)
+
+        desk = at_desk(script, [DOWN], takes_s=0.0, base_s=1, cap_s=60, uniform=lambda *key: 0.0)
+        assert desk.delivered == ["a"]
+
+    def test_nothing_is_sent_while_nothing_is_ready(self):
+        async def script(desk):
+            await desk.add("a", "b")
+            desk.queue.wake()
+            await asyncio.sleep(1e5 - 1)
+
+        desk = at_desk(script, ready=False, ttl_s=1e6)
+        assert desk.sent == []
+
+    def test_a_queue_with_nothing_to_do_sets_no_timer(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(5)
+            scheduled = asyncio.get_running_loop().env._queue
+            await asyncio.sleep(1e6)
+            assert len(scheduled) <= 2
+
+        at_desk(script)
+
+
+class TestEnds:
+    def test_a_message_that_the_backend_refuses_is_dead_after_its_attempts_and_kept(self):
+        async def script(desk):
+            await desk.add("bad", "good")
+            await asyncio.sleep(60)
+            assert [item.reason for item in await desk.store.items(ItemState.DEAD)] == ["http_4xx"]
+
+        desk = at_desk(script, [BAD, OK, BAD, BAD])
+        assert [name for event, name in desk.events if event == "dead"] == ["bad"]
+        assert desk.names.count("bad") == 3
+        assert desk.delivered == ["good"]
+
+    def test_an_outage_however_long_uses_up_nothing(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(3000)
+
+        desk = at_desk(script, [DOWN] * 30)
+        assert len(desk.sent) == 31
+        assert desk.delivered == ["a"]
+
+    def test_without_dead_letters_it_is_dropped_without_a_trace(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(60)
+            assert await desk.store.items() == []
+
+        desk = at_desk(script, [BAD] * 3, dead_letters=False)
+        assert desk.events[-1] == ("dropped", "a")
+
+    def test_what_is_too_old_is_expired_not_sent(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(200)
+            desk.recover()
+            await asyncio.sleep(5)
+            assert [item.reason for item in await desk.store.items(ItemState.EXPIRED)] == ["too old"]
+
+        desk = at_desk(script, ready=False, ttl_s=100)
+        assert desk.sent == []
+        assert desk.events == [("accepted", "a"), ("expired", "a")]
+
+    def test_offline_the_old_expire_too_within_a_minute(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(161)
+
+        assert at_desk(script, ready=False, ttl_s=100).events[-1] == ("expired", "a")
+
+    def test_each_item_keeps_its_own_time_to_wait(self):
+        async def script(desk):
+            await desk.add("bad")
+            await asyncio.sleep(0.2)
+            await desk.add("good")
+            await asyncio.sleep(5)
+
+        desk = at_desk(script, [BAD], base_s=60, cap_s=60)
+        assert desk.delivered == ["good"]
+        assert desk.names == ["bad", "good"]
+
+
+class TestInFlight:
+    def test_what_is_being_sent_elsewhere_is_not_sent_from_the_queue(self):
+        async def script(desk):
+            await desk.queue.add("a", "t", 1, in_flight_s=38)
+            desk.queue.wake()
+            await asyncio.sleep(30)
+            assert desk.sent == []
+            await desk.queue.delivered("a", "late")
+            await asyncio.sleep(100)
+            [item] = await desk.store.items(ItemState.DELIVERED)
+            assert item.reply == "late"
+
+        desk = at_desk(script)
+        assert desk.sent == []
+        assert desk.events == [("accepted", "a"), ("delivered", "a")]
+        assert desk.delivered == []
+
+    def test_given_back_it_is_sent_from_the_queue(self):
+        async def script(desk):
+            await desk.queue.add("a", "t", 1, in_flight_s=38)
+            await asyncio.sleep(30)
+            await desk.queue.give_back("a")
+            await asyncio.sleep(1)
+
+        assert at_desk(script).sent == [(30, "a")]
+
+    def test_a_lease_that_nobody_ends_runs_out(self):
+        async def script(desk):
+            await desk.queue.add("a", "t", 1, in_flight_s=38)
+            await asyncio.sleep(100)
+
+        desk = at_desk(script)
+        assert desk.sent == [(38, "a")]
+
+    def test_one_who_lost_the_lease_can_end_nothing(self):
+        async def script(desk):
+            await desk.store.add(
+                Item("a", "t", 1, START, START + 100, state=ItemState.LEASED, owner="other", leased_until=START + 50),
+                max_size=9,
+                overflow="reject",
+            )
+            await desk.queue.delivered("a", "x")
+            await desk.queue.give_back("a")
+            await desk.queue.give_back("unknown")
+
+        assert at_desk(script).events == []
+
+    def test_withdrawn_before_it_came_it_was_never_accepted(self):
+        async def script(desk):
+            await desk.add("a")
+            desk.queue.withdrawn("b")
+
+        desk = at_desk(script, ready=False)
+        assert desk.events == [("accepted", "a"), ("rejected", "b")]
+        assert [event.depth for event in desk.recorder] == [1, 1]
+
+
+class TestTrouble:
+    def test_a_store_that_fails_for_a_while_costs_nothing(self, caplog):
+        store = BrokenStore("claim", "expire", "settle", "next_due")
+        store.broken = False
+
+        async def script(desk):
+            await desk.add("a")
+            store.broken = True
+            await asyncio.sleep(300)
+            assert not desk.task.done()
+            store.broken = False
+            await asyncio.sleep(120)
+
+        desk = at_desk(script, store=store)
+        assert desk.delivered == ["a"]
+        assert "The queue can't be read; trying again later: the disk is full" in caplog.text
+
+    def test_a_store_that_fails_is_not_asked_without_a_pause(self, caplog):
+        store = BrokenStore("expire", "next_due")
+
+        async def script(desk):
+            await asyncio.sleep(100)
+
+        at_desk(script, store=store, base_s=0, cap_s=0)
+        assert len(caplog.records) <= 101
+
+    def test_an_end_that_cannot_be_stored_is_tried_again_after_the_lease(self):
+        store = BrokenStore("settle")
+
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(5)
+            store.broken = False
+            await asyncio.sleep(30)
+            assert await desk.store.depth() == 0
+
+        desk = at_desk(script, store=store)
+        assert [round(time_s) for time_s, _ in desk.sent] == [0, 18]
+
+    def test_a_sender_or_listener_that_raises_does_not_stop_the_queue(self, caplog):
+        async def script(desk):
+            def broken(item, reply):
+                raise ValueError("a broken widget")
+
+            desk.queue._on_delivered = broken
+            await desk.add("a", "b")
+            await asyncio.sleep(60)
+            assert not desk.task.done()
+            assert await desk.store.depth() == 0
+
+        at_desk(script)
+        assert "a broken widget" in caplog.text
+
+    def test_stopping_it_leaves_no_sending_behind(self):
+        async def script(desk):
+            await desk.add(*"abc")
+            await asyncio.sleep(2)
+
+        async def main():
+            async with Desk(takes_s=1e6, canary=False) as desk:
+                await script(desk)
+                assert desk.in_flight > 1
+            assert desk.in_flight == 0
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            assert await desk.store.depth() == 3
+
+        run_virtual(main())
+
+
+policies = st.fixed_dictionaries(
+    {
+        "overflow": st.sampled_from(["displace", "reject", "drop-oldest"]),
+        "max_attempts": st.integers(1, 3),
+        "outages_count": st.booleans(),
+        "dead_letters": st.booleans(),
+        "flush_on": st.sampled_from(["any", "verdict"]),
+        "canary": st.booleans(),
+        "ttl_s": st.sampled_from([20, 100, 86400]),
+        "base_s": st.sampled_from([0, 1, 5]),
+        "cap_s": st.sampled_from([5, 60]),
+        "drain_per_s": st.sampled_from([0.5, 2, 1000]),
+        "drain_concurrency": st.integers(1, 5),
+        "lease_s": st.sampled_from([10, 18]),
+        "max_size": st.integers(1, 6),
+    }
+)
+doings = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "add", "add", "fly", "land", "back", "recover", "lose", "wake"]),
+        st.integers(0, 12),
+        st.integers(0, 2),
+        st.floats(0, 30),
+    ),
+    max_size=40,
+)
+
+
+@given(policies, doings, st.lists(st.sampled_from(list(Outcome)), max_size=60), st.floats(0, 9), st.integers(0, 99))
+def test_nothing_leaves_silently_whatever_happens(policy, doings, outcomes, takes_s, seed):
+    async def script(desk):
+        for what, number, priority, wait_s in doings:
+            name = str(number)
+            if what == "add":
+                await desk.queue.add(name, "t", priority)
+            elif what == "fly":
+                await desk.queue.add(name, "t", priority, in_flight_s=20)
+            elif what == "land":
+                await desk.queue.delivered(name, "late")
+            elif what == "back":
+                await desk.queue.give_back(name)
+            elif what == "recover":
+                desk.recover()
+            elif what == "lose":
+                desk.is_ready = False
+            else:
+                desk.queue.wake()
+            await asyncio.sleep(wait_s)
+        counts = await desk.store.counts()
+        accepted = sum(event == "accepted" for event, _ in desk.events)
+        dropped = sum(event == "dropped" for event, _ in desk.events)
+        assert accepted == sum(counts.values()) + dropped
+        assert desk.most <= policy["drain_concurrency"]
+        times = [time_s for time_s, _ in desk.sent]
+        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        assert all(gap >= 1 / policy["drain_per_s"] - 1e-6 for gap in gaps)
+
+    at_desk(script, outcomes, takes_s=takes_s, uniform=hashed(seed), **{**policy, "warn_size": 1})
