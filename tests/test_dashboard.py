@@ -116,9 +116,9 @@ def test_values_that_cannot_work_together_are_a_sentence_and_the_fields_in_it_ar
     [
         ("answered_share", 0.9, 0.8, "▲", "better"),
         ("answered_share", 0.8, 0.9, "▼", "worse"),
-        ("lost", 0, 25, "▼", "better"),
-        ("detection_s", 60, 30, "▲", "worse"),
-        ("probe_rate_per_hour", 60, 30, "▲", "higher"),
+        ("lost", 0.0, 25.0, "▼", "better"),
+        ("detection_s", 60.0, 30.0, "▲", "worse"),
+        ("probe_rate_per_hour", 60.0, 30.0, "▲", "higher"),
         ("answered_share", 0.900001, 0.900002, "=", "same"),
         ("drained_s", math.nan, 3, "", ""),
     ],
@@ -152,10 +152,10 @@ def test_a_legend_has_the_words_that_are_drawn_and_escapes_its_note():
     assert "&lt;b&gt;" in legend("latency", {**data["latency"], "note": "<b>"}, "dark")
 
 
-def test_a_run_of_a_fleet_needs_other_rows_than_that_of_one_client():
-    one = shape_of(drawn(simulate(SHORT, seed=3)))
-    assert one == shape_of(drawn(simulate(SHORT, seed=4)))
-    assert one != shape_of(drawn(simulate(SHORT.replace({"clients.count": 3}), seed=3)))
+def test_plots_are_built_anew_only_when_pipes_cannot_change_them():
+    one = drawn(simulate(SHORT, seed=3))
+    assert shape_of(one) == shape_of(drawn(simulate(SHORT, seed=4)))
+    assert shape_of(one) != shape_of({**one, "status": {**one["status"], "rows": [(0.5, "verdict")]}})
 
 
 # What is asked for, and what is shown
@@ -508,23 +508,38 @@ def test_a_port_that_was_asked_for_and_is_taken_is_a_sentence_and_the_usual_one_
 
 
 def test_a_session_that_ends_gives_everything_back():
-    from bokeh.document import Document
-    from panel.io.document import _cleanup_doc
-    from panel.io.state import set_curdoc
+    from holoviews.plotting.bokeh.element import OverlayPlot
+    from panel.io.application import build_applications
+    from panel.io.session import generate_session
 
     from hustle_sim.dashboard import create_app
+    from hustle_sim.dashboard.simulate_state import warm_up
 
-    def session():
-        document = Document()
-        with set_curdoc(document):
-            page = create_app()
-            page.server_doc(document)
-        _cleanup_doc(document)
-        return weakref.ref(page)
+    made = []
 
-    pages = [session() for _ in range(3)]
-    gc.collect()
-    assert [page() for page in pages] == [None, None, None]
+    def remembered():
+        page = create_app()
+        made.append(weakref.ref(page))
+        return page
+
+    def plots():
+        gc.collect()
+        return sum(isinstance(one, OverlayPlot) for one in gc.get_objects())
+
+    for job in warm_up():
+        asyncio.run(job.result())
+    (application,) = build_applications({"/": remembered}).values()
+    before = plots()
+    for _ in range(3):
+        session = generate_session(application)
+        document, context = session.document, session.document.session_context
+        assert plots() == before + len(SHOWN)
+        for callback in list(document.session_destroyed_callbacks):
+            callback(context)
+        document.destroy(session)
+        del session, document, context, callback
+        assert plots() == before
+    assert [page() for page in made] == [None, None, None]
 
 
 def test_a_callback_that_crashes_tells_the_visitor_without_a_traceback():

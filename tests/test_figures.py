@@ -12,7 +12,7 @@ from bokeh.models import CustomJSTicker, CustomJSTickFormatter, Plot
 from bokeh.resources import INLINE
 from events_by_hand import START, Story, outage_story
 
-from hustle_sim.analysis import Run, figure_data, figures, palette
+from hustle_sim.analysis import Run, figure_data, figures, palette, shapes
 from hustle_sim.analysis.frames import FATES, OUTCOMES, STATUSES
 
 
@@ -261,15 +261,15 @@ def test_hover_explains_in_words_with_units():
     [(0, "0s"), (45, "45s"), (7200, "2h"), (5400, "1h 30m"), (97200, "1d 3h"), (86460, "1d"), (-60, "-1m")],
 )
 def test_elapsed_time_is_short(seconds: float, words: str):
-    assert figure_data.elapsed(seconds) == words
+    assert shapes.elapsed(seconds) == words
 
 
 @pytest.mark.parametrize(
     ("duration_s", "bins", "width_s"), [(0, 10, 1), (3600, 60, 60), (3601, 60, 120), (1e9, 3, 3.3696e8)]
 )
 def test_pieces_of_time_are_round(duration_s: float, bins: int, width_s: float):
-    assert figure_data.nice_width_s(duration_s, bins) == pytest.approx(width_s, rel=0.02)
-    assert figure_data.nice_width_s(duration_s, bins) * bins >= duration_s
+    assert shapes.nice_width_s(duration_s, bins) == pytest.approx(width_s, rel=0.02)
+    assert shapes.nice_width_s(duration_s, bins) * bins >= duration_s
 
 
 def test_the_palette_knows_every_word_and_tells_nothing_by_colour_alone():

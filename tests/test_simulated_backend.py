@@ -232,7 +232,7 @@ def test_an_abandoned_request_keeps_its_place_unless_the_scenario_says_otherwise
 def test_effects_of_one_message_are_counted():
     async def main():
         recorder = Recorder()
-        port = backend_of(recorder, capacity=5).connect(3)
+        port = backend_of(recorder, capacity=5, honours_keys=False).connect(3)
         await asyncio.gather(*(port.chat("again", key="3-1") for _ in range(3)))
         return [event.number for event in recorder if isinstance(event, EffectHappened)]
 
@@ -276,3 +276,47 @@ def test_draws_belong_to_the_message_and_not_to_the_order_of_asking():
         return run_virtual(main())
 
     assert latencies([1, 2, 3]) == latencies([3, 1, 2])
+
+
+@both_ways
+def test_a_backend_that_honours_keys_has_one_effect_and_answers_as_the_draft_says(wire):
+    async def main():
+        recorder = Recorder()
+        backend = backend_of(recorder, capacity=5)
+        port = HttpBackend("http://x", transport=backend.transport(0)) if wire else backend.connect(0)
+        first = asyncio.create_task(port.chat("hello", key="0-1"))
+        await asyncio.sleep(0.5)
+        running = await port.chat("hello", key="0-1")
+        answer = await first
+        again = await port.chat("hello", key="0-1")
+        other = await port.chat("something else", key="0-1")
+        effects = [event for event in recorder if isinstance(event, EffectHappened)]
+        return running.status_code, again.text == answer.text, other.status_code, len(effects)
+
+    assert run_virtual(main()) == (409, True, 422, 1)
+
+
+def test_a_request_that_failed_without_an_effect_may_come_again_with_its_key():
+    async def main():
+        recorder = Recorder()
+        backend = backend_of(recorder, error_rate=1.0)
+        port = backend.connect(0)
+        return [(await port.chat("hello", key="0-1")).status_code for _ in range(3)]
+
+    assert run_virtual(main()) == [500, 500, 500]
+
+
+def test_an_abandoned_request_goes_on_and_its_replay_gets_its_answer():
+    async def main():
+        recorder = Recorder()
+        port = backend_of(recorder, latency={"kind": "constant", "value_s": 20.0}).connect(0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await port.chat("hello", key="0-1")
+        meanwhile = await port.chat("hello", key="0-1")
+        await asyncio.sleep(20)
+        after = await port.chat("hello", key="0-1")
+        effects = [event for event in recorder if isinstance(event, EffectHappened)]
+        return meanwhile.outcome, after.outcome, len(effects)
+
+    assert run_virtual(main()) == (Outcome.OVERLOADED, Outcome.OK, 1)

@@ -19,15 +19,15 @@ import pandas as pd
 from hustle_sim.analysis.metrics import format_share, merged
 from hustle_sim.analysis.palette import FATE, OUTCOME, QUEUE, STATUS, TRAFFIC, Look
 from hustle_sim.analysis.shapes import (
-    bar,
-    counts,
+    bar_columns,
+    count_by,
     elapsed,
+    from_to,
     nice_width_s,
     no_bars,
     no_line,
     stacked,
     staircase,
-    when,
 )
 from hustle_sim.inputs import format_duration
 
@@ -121,7 +121,7 @@ def status_data(run: Run, client: int | None = None) -> Data:
             run, "band_to", (0.0, 2.3 if run.backend_truth else 1.1),
             "" if len(watched) else "No monitor gave a verdict in this run.", note,
         ),
-        "bands": pd.DataFrame(bands, columns=bar("band", "status")),
+        "bands": pd.DataFrame(bands, columns=bar_columns("band", "status")),
         "rows": [(0.5, "verdict")] + ([(1.7, "truth")] if run.backend_truth else []),
     }  # fmt: skip
 
@@ -170,7 +170,7 @@ def outcomes_data(run: Run) -> Data:
     fate = fate.mask(answered & (messages["attempts"] <= 1), "first try")
     fate = fate.mask(answered & (messages["source"] == "cache"), "cache")
     fate = fate.replace({"pending": "fallback", "rejected": "fallback"})
-    counts = counts(messages["time_s"].to_numpy(), fate.to_numpy(), FATE, width_s, run.duration_s)
+    counts = count_by(messages["time_s"].to_numpy(), fate.to_numpy(), FATE, width_s, run.duration_s)
     total = counts.sum(axis=1)
     return {
         **_common(
@@ -207,12 +207,12 @@ def load_data(run: Run) -> Data:
     bars = []
     for row, (serving, waiting) in enumerate(most.itertuples(index=False)):
         words = f"{serving} in service, {waiting} waiting; room for {capacity[row]}"
-        when = when(begins_s[row], until_s[row])
+        words = f"{words} {from_to(begins_s[row], until_s[row])}"
         if serving:
-            bars.append((begins_s[row], 0, until_s[row], serving, "in service", f"{words} {when}"))
+            bars.append((begins_s[row], 0, until_s[row], serving, "in service", words))
         if waiting:
-            bars.append((begins_s[row], serving, until_s[row], serving + waiting, "waiting", f"{words} {when}"))
-    shown = pd.DataFrame(bars, columns=bar("requests", "part"))
+            bars.append((begins_s[row], serving, until_s[row], serving + waiting, "waiting", words))
+    shown = pd.DataFrame(bars, columns=bar_columns("requests", "part"))
     highest = max(most.sum(axis=1).max(), capacity.max())
     return {
         **_common(run, "requests_to", _from_zero(highest)),
@@ -231,7 +231,7 @@ def arrivals_data(run: Run) -> Data:
     width_s = nice_width_s(run.duration_s, BINS)
     kind = sent["kind"].astype(object)
     kind = kind.mask(kind == "message", np.where(sent["number"] > 1, "retry", "first"))
-    counts = counts(sent["time_s"].to_numpy(), kind.to_numpy(), TRAFFIC, width_s, run.duration_s)
+    counts = count_by(sent["time_s"].to_numpy(), kind.to_numpy(), TRAFFIC, width_s, run.duration_s)
     total = counts.sum(axis=1)
     line = no_line("per_min")
     if len(backend) > 1:
@@ -329,7 +329,7 @@ def _client_bands(transitions: pd.DataFrame, end_s: float) -> list[Band]:
     bands: list[Band] = []
     for start_s, until_s, status, reason in zip(starts_s, ends_s, statuses, reasons, strict=True):
         if start_s < until_s:
-            words = f"The verdict was {status} {when(start_s, until_s)} ({format_duration(until_s - start_s)})"
+            words = f"The verdict was {status} {from_to(start_s, until_s)} ({format_duration(until_s - start_s)})"
             words += f": {reason}" if reason else ""
             height = STATUS[status].height if status in STATUS else 1.0
             bands.append((start_s, 0.0, until_s, height, status, words))
@@ -353,7 +353,7 @@ def _fleet_bands(transitions: pd.DataFrame, watched: int, end_s: float) -> list[
             if number > 0:
                 share = number / watched
                 words = f"The verdict was {status} for {number:,} clients ({format_share(share)})"
-                bands.append((start_s, base, until_s, base + share, status, f"{words} {when(start_s, until_s)}"))
+                bands.append((start_s, base, until_s, base + share, status, f"{words} {from_to(start_s, until_s)}"))
                 base += share
     return bands
 
@@ -365,7 +365,7 @@ def _truth_bands(run: Run) -> list[Band]:
     begin_s = 0.0
     for start_s, until_s in [*stretches, (end_s, end_s)]:
         if begin_s < start_s:
-            words = f"The backend was well {when(begin_s, start_s)} ({format_duration(start_s - begin_s)})"
+            words = f"The backend was well {from_to(begin_s, start_s)} ({format_duration(start_s - begin_s)})"
             bands.append((begin_s, 1.2, start_s, 1.2 + STATUS["online"].height, "online", words))
         begin_s = max(begin_s, until_s)
     outages = run.outages.sort_values("severity", kind="stable")
@@ -376,7 +376,7 @@ def _truth_bands(run: Run) -> list[Band]:
             status = "offline" if mode in _HARD and severity >= 0.5 else "degraded"
             words = (
                 f"Outage: {mode.replace('_', ' ')}, severity {format_share(severity)}, "
-                f"{when(start_s, until_s)} ({format_duration(until_s - start_s)})"
+                f"{from_to(start_s, until_s)} ({format_duration(until_s - start_s)})"
             )
             bands.append((start_s, 1.2, until_s, 1.2 + STATUS[status].height, status, words))
     return bands
@@ -404,7 +404,7 @@ def _queue_marks(queue: pd.DataFrame, total: npt.NDArray[np.int64], end_s: float
     columns = (grouped[name].tolist() for name in ("number", "event", "first_s", "last_s", "depth"))
     words = [
         f"{number:,} message{'' if number == 1 else 's'} {QUEUE[event].word} "
-        + (f"at {elapsed(first_s)}" if number == 1 else when(first_s, last_s))
+        + (f"at {elapsed(first_s)}" if number == 1 else from_to(first_s, last_s))
         + f"; {depth:,} waiting then"
         for number, event, first_s, last_s, depth in zip(*columns, strict=True)
     ]

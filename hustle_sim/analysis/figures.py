@@ -106,7 +106,8 @@ class Figure:
             return overlay
         return overlay.opts(
             **{**common, "xlabel": " ", "ylabel": self.ylabel or " "}, aspect=4, fig_inches=9, legend_position="right",
-            legend_opts={"fontsize": 7}, fontsize={"title": 10, "labels": 8}, hooks=[finish_matplotlib(start)], backend="matplotlib",
+            legend_opts={"fontsize": 7}, fontsize={"title": 10, "labels": 8}, hooks=[finish_matplotlib(start)],
+            backend="matplotlib",
         )  # fmt: skip
 
 

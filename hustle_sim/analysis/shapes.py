@@ -15,28 +15,8 @@ from hustle_sim.analysis.palette import Look
 Floats = npt.NDArray[np.float64]
 
 _NICE_S = (
-    1,
-    2,
-    5,
-    10,
-    15,
-    30,
-    60,
-    120,
-    300,
-    600,
-    900,
-    1800,
-    3600,
-    7200,
-    10800,
-    21600,
-    43200,
-    86400,
-    172800,
-    432000,
-    864000,
-)
+    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 432000, 864000,
+)  # fmt: skip
 
 
 def elapsed(seconds: float) -> str:
@@ -66,14 +46,16 @@ def staircase(times_s: Floats, name: str, values: npt.NDArray[Any], end_s: float
 
 
 def no_line(name: str) -> pd.DataFrame:
+    """A line without points."""
     return pd.DataFrame({"time_s": [], name: []}, dtype=np.float64)
 
 
-def when(start_s: float, end_s: float) -> str:
+def from_to(start_s: float, end_s: float) -> str:
+    """A stretch of time in words: ``"from 2h to 2h 45m"``."""
     return f"from {elapsed(start_s)} to {elapsed(end_s)}"
 
 
-def counts(
+def count_by(
     times_s: Floats, words: npt.NDArray[Any], known: Iterable[str], width_s: float, duration_s: float
 ) -> npt.NDArray[np.int64]:
     """How many of each known word fall into each piece of time: an array of shape (pieces, words)."""
@@ -96,25 +78,26 @@ def stacked(
     scale: float,
     words: Callable[[int, str, int], str],
 ) -> pd.DataFrame:
-    """Counts as bars on top of each other, with a word and a sentence each; ``names`` as in ``_bar``."""
+    """Counts as bars on top of each other, with a word and a sentence each; ``names`` as in ``bar_columns``."""
     places = list(looks)
     tops = np.cumsum(counts, axis=1)
     bars = []
     for row, column in zip(*np.nonzero(counts), strict=True):
         start_s, number, top = row * width_s, counts[row, column], tops[row, column]
         until_s = min(start_s + width_s, duration_s)
-        sentence = f"{words(row, places[column], number)}, {when(start_s, until_s)}"
+        sentence = f"{words(row, places[column], number)}, {from_to(start_s, until_s)}"
         look = looks[places[column]]
         bars.append((start_s, (top - number) * scale, until_s, top * scale, look.word, sentence))
-    return pd.DataFrame(bars, columns=bar(*names)) if bars else no_bars(*names)
+    return pd.DataFrame(bars, columns=bar_columns(*names)) if bars else no_bars(*names)
 
 
-def bar(height: str, by: str) -> list[str]:
+def bar_columns(height: str, by: str) -> list[str]:
     """The columns of bars. Heights have a name of their own in each figure, or HoloViews would link them."""
     return ["time_s", f"{height}_from", "until_s", f"{height}_to", by, "words"]
 
 
 def no_bars(height: str, by: str) -> pd.DataFrame:
-    *numbers, one, other = bar(height, by)
+    """Bars, but none of them."""
+    *numbers, one, other = bar_columns(height, by)
     empty = pd.DataFrame({column: [] for column in numbers}, dtype=np.float64)
     return empty.assign(**{one: pd.Series(dtype=object), other: pd.Series(dtype=object)})

@@ -82,9 +82,9 @@ class LiveCharts(pn.viewable.Viewer):
         time = DataRange1d(follow="end", follow_interval=_WINDOW_MS, range_padding=0.02)
         self._view = pn.Column(
             prose(f"<h2>Latency of every probe</h2>{_latency_legend(policy)}"),
-            pn.pane.Bokeh(self._latency_figure(time), sizing_mode="stretch_width", margin=0),
+            _pane(self._latency_figure(time), "live-latency"),
             prose(f'<h2 style="margin-top:10px">What the monitor said</h2>{_band_legend()}'),
-            pn.pane.Bokeh(self._band_figure(time), sizing_mode="stretch_width", margin=0),
+            _pane(self._band_figure(time), "live-band"),
             sizing_mode="stretch_width",
             margin=0,
         )
@@ -117,7 +117,7 @@ class LiveCharts(pn.viewable.Viewer):
         plot = figure(
             height=280, sizing_mode="stretch_width", x_axis_type="datetime", y_axis_type="log",
             x_range=time, y_range=(_FLOOR_S, self._most_s), tools="xpan,xwheel_zoom,box_zoom,reset",
-            toolbar_location="right", min_border_left=72, min_border_right=12, name="live-latency",
+            toolbar_location="right", min_border_left=72, min_border_right=12,
         )  # fmt: skip
         # The verdict as a tint behind the probes; it also gives the time axis something to follow before the first one.
         plot.quad(
@@ -138,7 +138,7 @@ class LiveCharts(pn.viewable.Viewer):
         plot = figure(
             height=96, sizing_mode="stretch_width", x_axis_type="datetime",
             x_range=time, y_range=(0, 1.05), tools="xpan,xwheel_zoom,reset", toolbar_location="right",
-            min_border_left=72, min_border_right=12, name="live-band",
+            min_border_left=72, min_border_right=12,
         )  # fmt: skip
         bars = plot.quad(
             left="left", right="right", bottom=0, top="top", source=self._band_source, fill_color="colour",
@@ -198,6 +198,10 @@ td:last-child { overflow-wrap: anywhere; }
 def _mark(status: str, words: str = "") -> str:
     look = STATUS[status]
     return f'<i style="color:var(--mui-palette-hustle-{status}Text)">{look.glyph}</i> {escape(words or look.word)}'
+
+
+def _pane(plot: Any, name: str) -> pn.pane.Bokeh:
+    return pn.pane.Bokeh(plot, sizing_mode="stretch_width", margin=0, css_classes=[name])
 
 
 def _finish(plot: Any) -> Any:

@@ -135,7 +135,7 @@ class LivePage(pn.viewable.Viewer):
         self._notice = Notice()
         self._unreached = Notice()
         self.indicator = StatusIndicator(on_probe=self._on_probe, sizing_mode="stretch_width", margin=0)
-        self._summary = prose("<p>Press <b>Start</b> to watch; without a URL it is our practice backend.</p>")
+        self._summary = prose("<p>No probe has ended yet.</p>", css_classes=["probes"])
         self.charts: LiveCharts | None = None
         self._chart_box = pn.Column(sizing_mode="stretch_width", margin=0)
         self._table = pn.pane.HTML(

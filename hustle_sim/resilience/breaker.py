@@ -75,9 +75,10 @@ class _Window:
 class Permit:
     """Leave to make one call; hand it back with ``CircuitBreaker.end``."""
 
-    __slots__ = ("epoch", "expires_s")
+    __slots__ = ("ended", "epoch", "expires_s")
 
     def __init__(self, epoch: int, expires_s: float | None) -> None:
+        self.ended = False
         self.epoch = epoch
         self.expires_s = expires_s
 
@@ -138,10 +139,8 @@ class CircuitBreaker:
         self, permit: Permit, outcome: Outcome, latency_s: float, now_s: float, retry_after_s: float | None = None
     ) -> None:
         """The call of ``permit`` is over. Ending a permit again, or one of an older epoch, changes nothing."""
-        if permit.epoch != self._epoch:
-            return
-        permit.epoch = -1
-        if not self._policy.enabled:
+        was_ended, permit.ended = permit.ended, True
+        if was_ended or permit.epoch != self._epoch or not self._policy.enabled:
             return
         failed = CONSEQUENCES[outcome].against_backend
         counts = failed or outcome in (Outcome.OK, Outcome.HTTP_4XX)

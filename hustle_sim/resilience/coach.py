@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Self
 
-from hustle_sim.events import AttemptEnded, MessageAnswered, MessageDelivered, MessageSent, QueueChanged
+from hustle_sim.events import AttemptEnded, MessageAnswered, MessageDelivered, MessageSent
 from hustle_sim.policy import Policy
 from hustle_sim.resilience.backend import Backend, Response, within
 from hustle_sim.resilience.breaker import BreakerState, CircuitBreaker, Permit
@@ -62,7 +62,9 @@ def fallback_text(question: str, queued: bool) -> str:
 class _Message:
     """One message on its way: its answer for the person, and whether it is safe in the queue."""
 
-    __slots__ = ("answer", "deadline_s", "id", "number", "priority", "pursuit", "saved", "saving", "sent_s", "text")
+    __slots__ = (
+        "answer", "deadline_s", "id", "number", "priority", "pursuit", "saved", "saving", "sent_s", "text", "timer",
+    )  # fmt: skip
 
     def __init__(self, message_id: str, text: str, priority: int, number: int, sent_s: float, deadline_s: float):
         self.id = message_id
@@ -74,6 +76,7 @@ class _Message:
         self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.pursuit: asyncio.Task[None] | None = None
         self.saving: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle
         self.saved = False
 
 
@@ -104,7 +107,8 @@ class Coach:
         self._loop: asyncio.AbstractEventLoop
         self._budget: RetryBudget
         self._tasks: dict[asyncio.Task[None], None] = {}
-        self._subscribers: list[Callable[[Delivery], None]] = []
+        self._open: dict[_Message, None] = {}
+        self._subscribers: dict[object, Callable[[Delivery], None]] = {}
         self.cache = ResponseCache(policy.cache)
         self.breaker = CircuitBreaker(policy.breaker, world)
         self.monitor = HealthMonitor(backend, policy.probe, world, store)
@@ -120,11 +124,11 @@ class Coach:
 
     def subscribe(self, subscriber: Callable[[Delivery], None]) -> Callable[[], None]:
         """Call ``subscriber(delivery)`` for each answer that comes late; returns the unsubscribe."""
-        self._subscribers.append(subscriber)
+        key = object()
+        self._subscribers[key] = subscriber
 
         def unsubscribe() -> None:
-            if subscriber in self._subscribers:
-                self._subscribers.remove(subscriber)
+            self._subscribers.pop(key, None)
 
         return unsubscribe
 
@@ -142,17 +146,19 @@ class Coach:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop probing and sending. What is in the queue stays there; an item being sent returns with its lease."""
+        """Stop probing and sending. What is in the queue stays there; an item being sent returns with its lease.
+
+        A person who still waits for an answer gets it now, and the message goes to the queue.
+        """
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        for task in tasks:
-            try:
-                await task
-            except asyncio.CancelledError:
-                if task.cancelled():
-                    continue
-                raise
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for message in list(self._open):
+            message.timer.cancel()
+            if not (message.saved or message.answer.done()):
+                await self._save(message, in_flight_s=None)
+            self._answer_without_backend(message)
 
     async def send(self, text: str, *, priority: int = 1, message_id: str | None = None) -> Reply:
         """An answer for the person, within the deadline, from the backend, the cache or the fallback.
@@ -172,14 +178,16 @@ class Coach:
         hopeless = self.policy.request.fast_fail_offline and self.monitor.status is Status.OFFLINE
         message.pursuit = self._start(self._give_up(message) if hopeless else self._pursue(message))
         save_at_s = message.deadline_s - self.policy.queue.save_margin_s
-        timer = self._loop.call_at(save_at_s, self._save_before_deadline, message)
+        message.timer = self._loop.call_at(save_at_s, self._save_before_deadline, message)
+        self._open[message] = None
         try:
             return await message.answer
         except asyncio.CancelledError:
             self._withdraw(message)
             raise
         finally:
-            timer.cancel()
+            message.timer.cancel()
+            del self._open[message]
 
     async def _pursue(self, message: _Message) -> None:
         """All attempts for one message, until it is delivered or given up."""
@@ -258,7 +266,9 @@ class Coach:
         return response
 
     def _judge(self, permit: Permit, outcome: Outcome, began_s: float, retry_after_s: float | None) -> None:
-        """Tell breaker and monitor how a request went, once."""
+        """Tell breaker and monitor how a request went, once; an answer is still news after a timeout."""
+        if permit.ended and outcome is not Outcome.OK:
+            return
         now_s = self._loop.time()
         self.breaker.end(permit, outcome, now_s - began_s, now_s, retry_after_s)
         if outcome is Outcome.OK:
@@ -296,7 +306,7 @@ class Coach:
         if message.saving is None:
             in_flight_s = self.policy.queue.save_margin_s + self.policy.request.late_answer_window_s + 1.0
             message.saving = self._start(self._save(message, in_flight_s=in_flight_s))
-        self._loop.call_at(message.deadline_s, self._answer_without_backend, message)
+        message.timer = self._loop.call_at(message.deadline_s, self._answer_without_backend, message)
 
     async def _save(self, message: _Message, *, in_flight_s: float | None) -> None:
         added = await self.queue.add(message.id, message.text, message.priority, in_flight_s=in_flight_s)
@@ -309,7 +319,14 @@ class Coach:
         if kept is not None:
             self._answered(message, kept, "stale", queued=message.saved)
         else:
-            self._answered(message, self._fallback(message.text, message.saved), "fallback", queued=message.saved)
+            self._answered(message, self._fallback_for(message), "fallback", queued=message.saved)
+
+    def _fallback_for(self, message: _Message) -> str:
+        try:
+            return self._fallback(message.text, message.saved)
+        except Exception:
+            logger.exception("The app's fallback failed; the person gets ours.")
+            return fallback_text(message.text, message.saved)
 
     def _answered(self, message: _Message, text: str, source: str, *, queued: bool) -> Reply:
         now_s = self._loop.time()
@@ -322,8 +339,7 @@ class Coach:
         """The person does not want the answer any more. What is safe in the queue is delivered all the same."""
         if message.saving is None and message.pursuit is not None:
             message.pursuit.cancel()
-            now_s = self._loop.time()
-            self._world.emit(QueueChanged(now_s, self._client, "cancelled", message.id, 0, "withdrawn"))
+            self.queue.withdrawn(message.id)
 
     def _on_queue_delivery(self, item: Item, text: str) -> None:
         now_s = self._loop.time()
@@ -332,7 +348,7 @@ class Coach:
         self._publish(Delivery(item.id, text, "queue"))
 
     def _publish(self, delivery: Delivery) -> None:
-        for subscriber in tuple(self._subscribers):
+        for subscriber in tuple(self._subscribers.values()):
             try:
                 subscriber(delivery)
             except Exception:
@@ -368,7 +384,7 @@ class Coach:
             note = await self._store.note(_BREAKER_NOTE)
             if note is not None:
                 self.breaker.restore(json.loads(note), self._loop.time())
-        except (StoreError, ValueError, KeyError, TypeError) as error:
+        except (StoreError, ValueError, KeyError, TypeError, OverflowError) as error:
             logger.warning("The breaker's last state can't be read and is left out: %s", error)
 
     def _tell_attempt(

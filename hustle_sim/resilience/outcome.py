@@ -65,7 +65,8 @@ def outcome_of_status(status_code: int, expected: int = 200) -> Outcome:
         return Outcome.OK
     if status_code == 429:
         return Outcome.RATE_LIMITED
-    if status_code in (503, 529):
+    if status_code in (409, 503, 529):
+        # 409: the original of a request with this Idempotency-Key is still running. It is slow, not wrong.
         return Outcome.OVERLOADED
     if status_code >= 500:
         return Outcome.HTTP_5XX

@@ -21,6 +21,7 @@ from simpy.resources.resource import Request
 from hustle_sim.events import BackendSampled, EffectHappened, Emit
 from hustle_sim.resilience.backend import Response
 from hustle_sim.resilience.outcome import Outcome, outcome_of_status
+from hustle_sim.simulation.idempotency import Ledger
 from hustle_sim.simulation.loop import SimPyEventLoop
 from hustle_sim.simulation.outages import Condition, Timeline
 from hustle_sim.simulation.randomness import Draws
@@ -36,7 +37,7 @@ class Exchange(NamedTuple):
     broken: bool = False
 
 
-class Places(simpy.Resource):
+class Places(simpy.Resource):  # type: ignore[misc]
     """The places for concurrent requests. A brownout takes some away: whoever has one keeps it."""
 
     def resize(self, capacity: int) -> None:
@@ -87,6 +88,7 @@ class SimulatedBackend:
         self._background_draw = draws.stream("backend.background")
         self.places = Places(self.env, model.capacity)
         self._seen: dict[str, _Seen] = {}
+        self._ledger = Ledger()
         self._condition: Condition = timeline.condition_at(self.env.now)
         self._allowance = 1.0
         self._allowance_since_s = self.env.now
@@ -110,16 +112,16 @@ class SimulatedBackend:
         # Probes have draws of their own: client numbers below zero belong to no message.
         return await self._exchange(-1 - client, number, 1, None)
 
-    async def exchange_chat(self, client: int, key: str) -> Exchange:
-        """One request for the message that ``key`` identifies."""
+    async def exchange_chat(self, client: int, key: str, payload: str) -> Exchange:
+        """One request for the message that ``key`` identifies; ``payload`` is what the request asks."""
         seen = self._seen.get(key)
         if seen is None:
             number = key.rpartition("-")[2]
             seen = self._seen[key] = _Seen(client, int(number) if number.isdecimal() else len(self._seen))
         seen.arrivals += 1
-        return await self._exchange(client, seen.number, seen.arrivals, key)
+        return await self._exchange(client, seen.number, seen.arrivals, key, payload)
 
-    async def _exchange(self, client: int, number: int, arrival: int, key: str | None) -> Exchange:
+    async def _exchange(self, client: int, number: int, arrival: int, key: str | None, payload: str = "") -> Exchange:
         env = self.env
         now_s = env.now
         condition = self._condition
@@ -141,8 +143,13 @@ class SimulatedBackend:
         if key is None and not self._model.health_takes_place:
             health_s = self._model.health_latency.sample(self._latency_draw(client, number, arrival))
             return await self._after(health_s * condition.slow_factor, Exchange(200, self._model.version))
+        if key is not None and self._model.honours_keys:
+            known = self._ledger.begin(key, payload)
+            if known is not None:
+                return await self._after(self._model.refusal_s, Exchange(known.status_code, known.text))
         places = self.places
         if len(places.users) >= places.capacity and len(places.queue) >= self._model.waiting_room:
+            self._ledger.abort(key or "")
             return await self._refuse(503)
 
         latency = self._model.health_latency if key is None else self._model.latency
@@ -155,16 +162,21 @@ class SimulatedBackend:
         except BaseException:
             if not self._model.abandoned_keep_place:
                 service.abandon()
+                self._ledger.abort(key or "")
             raise
+        finally:
+            if errs:
+                self._ledger.abort(key or "")
         if errs:
             return Exchange(500)
-        text = self._model.version if key is None else f"Reply to {key}"
+        text = self._model.version if key is None else _reply(key)
         return Exchange(200, text, broken=fault is not None)
 
     def processed(self, key: str) -> None:
         """The message had its effect, whether or not anybody waits for the answer."""
         seen = self._seen[key]
         seen.effects += 1
+        self._ledger.finish(key, _reply(key))
         self._emit(EffectHappened(self.env.now, seen.client, key, seen.effects))
 
     async def _refuse(self, status_code: int, retry_after_s: float | None = None) -> Exchange:
@@ -300,7 +312,7 @@ class DirectPort:
 
     async def chat(self, text: str, *, key: str) -> Response:
         """See ``Backend.chat``."""
-        return _response(await self._backend.exchange_chat(self._client, key))
+        return _response(await self._backend.exchange_chat(self._client, key, text))
 
     async def aclose(self) -> None:
         """Nothing to let go of."""
@@ -327,7 +339,8 @@ class SimulatedTransport(httpx.AsyncBaseTransport):
             body: dict[str, str] = {"status": "ok", "version": exchange.text}
         else:
             key = request.headers.get("idempotency-key", f"{self._client}-{self.message}").strip('"')
-            exchange = await self._backend.exchange_chat(self._client, key)
+            payload = (await request.aread()).decode()
+            exchange = await self._backend.exchange_chat(self._client, key, payload)
             body = {"reply": exchange.text}
         if exchange.status_code == 0:
             raise httpx.ConnectError("connection refused", request=request)
@@ -353,3 +366,7 @@ def _response(exchange: Exchange) -> Response:
 def _resolve(future: Any) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _reply(key: str) -> str:
+    return f"Reply to {key}"

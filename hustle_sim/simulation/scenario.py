@@ -56,6 +56,9 @@ class BackendModel(_Part):
     abandoned_keep_place: bool = _field(
         True, "", "A request whose sender has gone keeps its place until it is served, as with most backends."
     )
+    honours_keys: bool = _field(
+        True, "", "A message that comes again with its Idempotency-Key is not processed twice; real LLM APIs ignore it."
+    )
     background_per_s: float = _field(
         0.0, "requests/s", "Load from elsewhere that takes capacity without being simulated clients.", ge=0, le=100_000
     )
