@@ -1,12 +1,13 @@
 """The dashboard in a real Chromium, on a real server: drawn, usable, quiet, and at home."""
 
 import os
+import re
 
 import pytest
+from browser import DRAWN, WAIT_MS, browsers, chromium, served, visit
 from playwright.sync_api import expect
 
 from hustle_sim.dashboard.charts import SHOWN
-from browser import DRAWN, WAIT_MS, browsers, chromium, served, visit
 
 pytestmark = [
     pytest.mark.browser,
@@ -55,14 +56,14 @@ def press(page, name):
 
 
 def change_probe(page, label, value):
-    field = page.get_by_label(label).first
+    field = page.get_by_role("textbox", name=re.compile(f"^{label} ·"))
     field.fill(value)
     field.press("Tab")
 
 
 def open_probes(page):
     page.get_by_role("button", name="Health probes").click()
-    expect(page.get_by_label("Interval · s", exact=False).first).to_be_visible()
+    expect(page.get_by_role("textbox", name=re.compile("^Interval ·"))).to_be_visible()
 
 
 def test_a_first_visit_shows_a_finished_run_with_every_figure_drawn(visitor):

@@ -8,9 +8,7 @@ from fakes import (
     OK,
     OVERLOADED,
     REFUSED,
-    START,
     BrokenStore,
-    FakeBackend,
     Rig,
     SlowStore,
     Step,
@@ -727,7 +725,7 @@ class TestStore:
             reply, took_s = await timed(rig.coach.send("Hi"))
             assert (reply.queued, took_s) == (True, pytest.approx(8.0, abs=1e-9))
 
-        with_rig(script, policy(), chat=HANG, store=SlowStore(0.04))
+        with_rig(script, policy(), chat=HANG, store=SlowStore(0.02))
 
     def test_answers_do_not_wait_for_a_slow_store_when_all_is_well(self):
         async def script(rig):
@@ -849,5 +847,3 @@ def test_the_same_draws_give_the_same_events():
         return with_rig(script, Policy(), chat=down, health=down, uniform=hashed(5)).recorder.events
 
     assert events() == events()
-
-

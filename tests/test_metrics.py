@@ -58,6 +58,7 @@ CASES = [
     ("expired", _queued("a", 0).queue("expired", "a", 9), 1),
     ("dead", _queued("a", 0).queue("dead", "a", 9), 1),
     ("duplicates", Story().answered("a", 0).effect("a", 5).effect("a", 6).answered("b", 1), 2),
+    ("spend_multiplier", Story().answered("a", 0).effect("a", 5).answered("b", 1), 1.5),
     ("amplification", Story().answered("a", 0).answered("b", 0).attempt("b", 2, number=2), 1.5),
     ("amplification", Story().answered("a", 0).attempt("a", 2, outcome="rejected", number=2), 1),
     ("amplification", _queued("a", 0).attempt("a", 0, outcome="timeout").attempt("a", 20, kind="replay", number=2), 2),
@@ -172,7 +173,7 @@ def test_a_live_session_knows_no_outages():
     known = outage_story().run(duration_s=7200.0).metrics
     live = outage_story().run(duration_s=7200.0, backend_truth=False).metrics
     of_the_truth = [
-        "duplicates", "wasted_share", "recovery_peak", "detection_s", "recovery_s", "missed_outages",
+        "duplicates", "spend_multiplier", "wasted_share", "recovery_peak", "detection_s", "recovery_s", "missed_outages",
         "false_offline", "drained_s",
     ]  # fmt: skip
     assert known[of_the_truth].notna().all()

@@ -248,7 +248,10 @@ class TestEnvironment:
         policy = Policy.from_environment(env_file=None)
         assert policy == Policy().replace(
             {
-                "probe.timeout_s": 3, "probe.interval_s": 600, "queue.overflow": "reject", "breaker.enabled": False,
+                "probe.timeout_s": 3,
+                "probe.interval_s": 600,
+                "queue.overflow": "reject",
+                "breaker.enabled": False,
             }  # fmt: skip
         )
 

@@ -239,7 +239,7 @@ class TestOnTheWire:
             assert practice.effects == {"1": 2}
             assert given_up.cancelled()
 
-        play(main)
+        play(main, quick(honours_keys=False))
 
     def test_what_is_under_way_when_the_port_closes_is_answered(self) -> None:
         async def main(practice: PracticeBackend, backend: HttpBackend) -> None:
@@ -398,3 +398,28 @@ def test_in_a_thread_and_broken_from_this_one() -> None:
     practice.close()
     practice.mend()
     assert outcome() is Outcome.REFUSED
+
+
+@pytest.mark.real
+def test_a_key_that_comes_again_is_answered_as_the_draft_says() -> None:
+    async def main(practice: PracticeBackend, backend: HttpBackend) -> None:
+        first = asyncio.create_task(backend.chat("hello", key="k"))
+        await until(lambda: practice.in_service == 1)
+        assert (await backend.chat("hello", key="k")).status_code == 409
+        answer = await first
+        again = await backend.chat("hello", key="k")
+        assert (again.outcome, again.text) == (Outcome.OK, answer.text)
+        assert (await backend.chat("something else", key="k")).status_code == 422
+        assert practice.effects == {"k": 1}
+
+    play(main, quick(latency={"kind": "constant", "value_s": 0.5}))
+
+
+@pytest.mark.real
+def test_keys_may_be_ignored_as_real_llm_providers_do() -> None:
+    async def main(practice: PracticeBackend, backend: HttpBackend) -> None:
+        for _ in range(3):
+            await backend.chat("hello", key="k")
+        assert practice.effects == {"k": 3}
+
+    play(main, quick(honours_keys=False))

@@ -264,6 +264,13 @@ def _duplicates(measured: Measured) -> float:
     return float(sum(message_id in ids for message_id in again))
 
 
+def _spend_multiplier(measured: Measured) -> float:
+    delivered = int(measured.messages["delivered_s"].notna().sum())
+    if not measured.truth or not delivered:
+        return math.nan
+    return int(measured.run.effects["message_id"].isin(measured.messages["message_id"]).sum()) / delivered
+
+
 def _wasted_share(measured: Measured) -> float:
     sent_s = measured.sent_s[(measured.sent_s >= measured.start_s) & (measured.sent_s < measured.end_s)]
     if not measured.truth or not len(sent_s):
@@ -414,6 +421,11 @@ _IN_ORDER = (
     Metric(
         "amplification", "times", "lower", "Requests sent for a message, first ones, retries and replays, on average.",
         lambda measured: _share(float(measured.messages["attempts"].sum()), measured),
+    ),
+    Metric(
+        "spend_multiplier", "times", "lower",
+        "How often the backend processed a message for each one that was delivered: what one answer costs.",
+        _spend_multiplier,
     ),
     Metric(
         "wasted_share", "share", "lower", "Share of the requests for messages that were sent during an outage.",

@@ -25,6 +25,7 @@ from hustle_sim.inputs import InputError
 from hustle_sim.live.background import LoopThread
 from hustle_sim.live.breakage import ByHand, by_hand
 from hustle_sim.live.wire import Answer, read_question, refusal
+from hustle_sim.simulation.idempotency import Ledger
 from hustle_sim.simulation.outages import Condition
 from hustle_sim.simulation.randomness import Draws
 from hustle_sim.simulation.scenario import Scenario
@@ -127,6 +128,7 @@ class PracticeBackend:
         """Where it is; empty until it has begun."""
         scenario = scenario or Scenario()
         draws = Draws(seed)
+        self._ledger = Ledger(_KEYS_REMEMBERED)
         self._model = scenario.backend
         self._timeline = scenario.timeline(draws)
         self._duration_s = scenario.duration_s
@@ -381,18 +383,35 @@ class PracticeBackend:
             return Answer(200, question.answer(model.version))
         if self._places.in_service >= self._places.capacity and self._places.waiting >= model.waiting_room:
             return await self._turned_away(refusal(503))
+        key = question.key if question.text is not None and model.honours_keys else ""
+        known = self._ledger.begin(key, question.text or "") if key else None
+        if known is not None and known.status_code != 200:
+            return await self._turned_away(refusal(known.status_code))
+        if known is None:
+            try:
+                served = await self._process(visit, service_s, number)
+            except BaseException:
+                self._ledger.abort(key)
+                raise
+            if not served:
+                self._ledger.abort(key)
+                return refusal(500)
+            if question.text is not None:
+                self._ledger.finish(key, "")
+                self._count_effect(question.key)
+        # The reply follows from the message alone, so the first answer can be made again.
+        body = question.answer(model.version)
+        return Answer(200, body[: len(body) // 2] if fault is not None else body)
+
+    async def _process(self, visit: _Visit, service_s: float, number: int) -> bool:
+        """Hold a place for the service time; False if it failed, as some do on a good day."""
         visit.in_place = True
         await self._places.enter()
         try:
             await asyncio.sleep(service_s)
         finally:
             self._places.leave()
-        if model.error_rate > 0 and self._uniform("practice.error", number) < model.error_rate:
-            return refusal(500)
-        if question.text is not None:
-            self._count_effect(question.key)
-        body = question.answer(model.version)
-        return Answer(200, body[: len(body) // 2] if fault is not None else body)
+        return not (self._model.error_rate > 0 and self._uniform("practice.error", number) < self._model.error_rate)
 
     async def _turned_away(self, answer: Answer) -> Answer:
         await asyncio.sleep(self._model.refusal_s)
