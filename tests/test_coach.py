@@ -1,5 +1,6 @@
 import asyncio
 import json
+from itertools import pairwise
 
 import pytest
 from fakes import (
@@ -177,13 +178,12 @@ class TestTime:
 
     def test_a_request_that_goes_on_past_the_deadline_is_judged_at_its_attempt_timeout(self):
         async def script(rig):
-            for _ in range(5):
-                asyncio.create_task(rig.coach.send("Hi"))
+            sending = [asyncio.create_task(rig.coach.send("Hi")) for _ in range(5)]
             await asyncio.sleep(7.9)
             assert rig.coach.breaker.state is BreakerState.CLOSED
             await asyncio.sleep(0.2)
             assert rig.coach.breaker.state is BreakerState.OPEN
-            assert rig.backend.in_flight["chat"] == 5
+            assert rig.backend.in_flight["chat"] == len(sending)
 
         with_rig(script, policy(breaker__enabled=True), chat=HANG)
 
@@ -446,7 +446,7 @@ class TestOutage:
         times = [event.time_s for event in replays]
         # One canary alone, then paced.
         assert times[1] - times[0] >= 0.5 - 1e-9
-        assert min(b - a for a, b in zip(times, times[1:], strict=False)) >= 0.5 - 1e-9
+        assert min(b - a for a, b in pairwise(times)) >= 0.5 - 1e-9
 
     def test_the_original_loses_messages_and_the_hardened_does_not(self):
         def lost(preset):
@@ -807,7 +807,7 @@ def test_always_an_answer_within_the_deadline_whatever_happens(rules, chats, hea
             in_flight.setdefault(attempt.message_id, []).append((attempt.time_s, attempt.time_s + attempt.latency_s))
     for spans in in_flight.values():
         spans.sort()
-        assert all(after[0] >= before[1] for before, after in zip(spans, spans[1:], strict=False)), spans
+        assert all(after[0] >= before[1] for before, after in pairwise(spans)), spans
 
 
 @settings(max_examples=60)

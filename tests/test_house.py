@@ -12,7 +12,8 @@ import hustle_sim
 HOUSE = Path(hustle_sim.__file__).parent
 FILES = sorted(HOUSE.rglob("*.py"))
 ROOMS = (
-    "_version", "inputs", "events", "policy", "resilience", "analysis", "simulation", "live", "tuning", "dashboard", "cli",
+    "_version", "inputs", "events", "policy", "resilience", "analysis", "simulation", "live", "tuning", "dashboard",
+    "cli",
 )  # fmt: skip
 """From the ground floor up."""
 
@@ -202,7 +203,8 @@ def test_time_and_chance_come_from_outside():
 
 @pytest.mark.parametrize("line", [
     "import time\ntime.time()", "from time import time as t\nt()", "import datetime as d\nd.datetime.now()",
-    "from datetime import datetime\ndatetime.now()", "import random\nrandom.random()", "import numpy as np\nnp.random.rand()",
+    "from datetime import datetime\ndatetime.now()", "import random\nrandom.random()",
+    "import numpy as np\nnp.random.rand()",
     "from random import gauss\ngauss(0, 1)", "import uuid\nuuid.uuid4()",
 ])  # fmt: skip
 def test_the_rule_sees_each_way_of_asking(line, tmp_path):

@@ -252,7 +252,7 @@ class TestEnvironment:
                 "probe.interval_s": 600,
                 "queue.overflow": "reject",
                 "breaker.enabled": False,
-            }  # fmt: skip
+            }
         )
 
     def test_goes_on_top_of_a_base(self, monkeypatch):

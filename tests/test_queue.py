@@ -1,4 +1,5 @@
 import asyncio
+from itertools import pairwise
 
 import pytest
 from fakes import START, BrokenStore, assert_conserved, hashed, make_world, middle, run_virtual
@@ -271,7 +272,7 @@ class TestFlush:
 
         desk = at_desk(script, takes_s=0.01)
         times = [time_s for time_s, _ in desk.sent]
-        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        gaps = [after - before for before, after in pairwise(times)]
         assert len(times) == 20
         assert min(gaps) >= 0.5 - 1e-9
 
@@ -311,7 +312,7 @@ class TestFlush:
 
         desk = at_desk(script, [DOWN] * 100, takes_s=0.0, base_s=1, cap_s=60, uniform=lambda *key: 1 - 1e-9)
         times = [time_s for time_s, _ in desk.sent]
-        gaps = [round(after - before) for before, after in zip(times, times[1:], strict=False)]
+        gaps = [round(after - before) for before, after in pairwise(times)]
         assert gaps[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
 
     def test_adding_does_not_break_a_halt(self):
@@ -595,7 +596,7 @@ def test_nothing_leaves_silently_whatever_happens(policy, doings, outcomes, take
         assert accepted == sum(counts.values()) + dropped
         assert desk.most <= policy["drain_concurrency"]
         times = [time_s for time_s, _ in desk.sent]
-        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        gaps = [after - before for before, after in pairwise(times)]
         assert all(gap >= 1 / policy["drain_per_s"] - 1e-6 for gap in gaps)
 
     at_desk(script, outcomes, takes_s=takes_s, uniform=hashed(seed), **{**policy, "warn_size": 1})

@@ -200,8 +200,9 @@ def _mark(status: str, words: str = "") -> str:
     return f'<i style="color:var(--mui-palette-hustle-{status}Text)">{look.glyph}</i> {escape(words or look.word)}'
 
 
-def _pane(plot: Any, name: str) -> pn.pane.Bokeh:
-    return pn.pane.Bokeh(plot, sizing_mode="stretch_width", margin=0, css_classes=[name])
+def _pane(plot: Any, name: str) -> pn.Column:
+    pane = pn.pane.Bokeh(plot, sizing_mode="stretch_width", margin=0)
+    return pn.Column(pane, sizing_mode="stretch_width", margin=0, css_classes=[name])
 
 
 def _finish(plot: Any) -> Any:

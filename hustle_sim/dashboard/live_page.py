@@ -54,9 +54,7 @@ class LivePage(pn.viewable.Viewer):
         self._settings, self._problem = _settings()
         self._make_controls()
         self._make_views()
-        self._view = pn.Column(
-            self._controls, self._results, sizing_mode="stretch_width", margin=0, stylesheets=[styles.TWO_COLUMNS]
-        )
+        self._view = styles.side_by_side(self._controls, self._results)
         self._pulling = pn.state.add_periodic_callback(self._pull, period=_PULL_MS, start=False)
         self._repaint = page.param.watch(lambda _: self._paint(), "dark_theme")
         self._notice.say(self._problem)
@@ -89,8 +87,8 @@ class LivePage(pn.viewable.Viewer):
     def _make_controls(self) -> None:
         wide: dict[str, Any] = {"sizing_mode": "stretch_width", "width": None, "margin": (8, 0), "size": "small"}
         self.url = pmui.TextInput(
-            label="Backend URL", value=default_url(self._settings), placeholder="empty: our practice backend",
-            description="An HTTP backend. Empty: a practice backend on this machine, which you can break.",
+            label="Backend URL", value=default_url(self._settings), placeholder="http://localhost:8000",
+            helper_text="Empty: a practice backend on this machine, which you can break on purpose.",
             **wide,
         )  # fmt: skip
         self.interval = pmui.Select(label="Probe every", options=list(INTERVALS_S), value="5 s", **wide)

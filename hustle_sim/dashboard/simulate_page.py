@@ -47,9 +47,7 @@ class SimulatePage(pn.viewable.Viewer):
         self._own: dict[str, Scenario] = {}
         self._make_controls()
         self._make_results(page)
-        self._view = pn.Column(
-            self._controls, self._results, sizing_mode="stretch_width", margin=0, stylesheets=[styles.TWO_COLUMNS]
-        )
+        self._view = styles.side_by_side(self._controls, self._results)
         self.state.param.watch(self._on_running, ["running", "share"])
         self.state.param.watch(lambda event: self._say(event.new), "problem")
         self._begin(arguments)

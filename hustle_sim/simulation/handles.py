@@ -1,19 +1,21 @@
-"""The handles of ``SimPyEventLoop``: callbacks that are ready, and timers that are events on SimPy's heap.
+"""The handles and tasks of ``SimPyEventLoop``: callbacks that are ready, and timers that are events on SimPy's heap.
 
-Whoever makes one fills its slots: that costs a third of a constructor's call, and the loop makes millions.
+Whoever makes a handle fills its slots: that costs a third of a constructor's call, and the loop makes millions.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import simpy
 
 if TYPE_CHECKING:
     from hustle_sim.simulation.loop import SimPyEventLoop
+
+T = TypeVar("T")
 
 
 class Handle(asyncio.Handle):
@@ -75,4 +77,26 @@ class Timer(asyncio.TimerHandle):
             self._callback = None
             self._args = ()
             if self._scheduled:
-                self._loop._timer_cancelled()
+                loop = self._loop
+                loop._timers_cancelled = cancelled = loop._timers_cancelled + 1
+                if cancelled > 100 and cancelled * 2 > len(loop._queue):
+                    loop._compact()
+
+
+class NumberedTask(asyncio.Task[T]):
+    """A task that hashes by its number instead of its address.
+
+    TaskGroup, ``asyncio.wait`` and ``asyncio.as_completed`` keep tasks in sets, whose order decides who is
+    cancelled or called first: by address it would differ from process to process.
+    """
+
+    __slots__ = ("_number",)
+
+    def __init__(self, coro: Coroutine[Any, Any, T], number: int, **options: Any) -> None:
+        self._number = number
+        super().__init__(coro, **options)
+        if self._source_traceback:
+            del self._source_traceback[-2:]
+
+    def __hash__(self) -> int:
+        return self._number

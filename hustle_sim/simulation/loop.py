@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context, copy_context
 from heapq import heapify, heappop, heappush
-from itertools import count, repeat
+from itertools import count
 from typing import Any, NoReturn, TypeVar, TypeVarTuple
 from weakref import ref
 
@@ -41,7 +41,7 @@ from hustle_sim.simulation.errors import (
     VirtualTimeError,
     refuse_the_real_world,
 )
-from hustle_sim.simulation.handles import Handle, Timer
+from hustle_sim.simulation.handles import Handle, NumberedTask, Timer
 from hustle_sim.simulation.waiting import busy_processes, busy_tasks, listing
 
 __all__ = [
@@ -122,6 +122,8 @@ class SimPyEventLoop(BaseEventLoop):
         progress: Callable[[], object] | None = None,
         progress_limit_s: float = math.inf,
     ) -> None:
+        super().__init__()
+        self._append = self._ready.append
         self.env = simpy.Environment(0.0) if env is None else env
         self.env._now = float(self.env._now)
         self.unhandled: list[dict[str, Any]] = []
@@ -143,8 +145,6 @@ class SimPyEventLoop(BaseEventLoop):
         self._progress_limit_s = progress_limit_s
         self._progress_seen: object = None
         self._progress_since_s = math.inf
-        super().__init__()
-        self._append = self._ready.append
 
     # The clock and the timers
 
@@ -258,14 +258,12 @@ class SimPyEventLoop(BaseEventLoop):
         else:
             self._ready.append(timer)
 
-    def _timer_cancelled(self) -> None:
-        """Rid the heap of cancelled timers once they are the larger part of it."""
-        self._timers_cancelled += 1
+    def _compact(self) -> None:
+        """Rid the heap of cancelled timers, which have become the larger part of it."""
         queue = self._queue
-        if self._timers_cancelled > 100 and self._timers_cancelled * 2 > len(queue):
-            queue[:] = [entry for entry in queue if type(entry[3]) is not Timer or entry[3]._callback is not None]
-            heapify(queue)
-            self._timers_cancelled = 0
+        queue[:] = [entry for entry in queue if type(entry[3]) is not Timer or entry[3]._callback is not None]
+        heapify(queue)
+        self._timers_cancelled = 0
 
     # Tasks
 
@@ -281,12 +279,14 @@ class SimPyEventLoop(BaseEventLoop):
         context: Context | None = None,
         **options: Any,
     ) -> asyncio.Task[T]:
-        """A task of this loop. Without a ``name`` it is ``task-1``, ``task-2``... in the order of creation."""
+        """A task of this loop, numbered in the order of creation; without a ``name`` it is ``task-1``, ``task-2``..."""
+        number = next(self._numbers)
         if name is None:
-            name = f"task-{next(self._numbers)}"
+            name = f"task-{number}"
         task: asyncio.Task[T]
-        if self._task_factory is None and not self._careful:
-            task = asyncio.Task(coro, loop=self, name=name, context=context, **options)
+        if self._task_factory is None:
+            self._check_closed()  # type: ignore[attr-defined]
+            task = NumberedTask(coro, number, loop=self, name=name, context=context, **options)
         else:
             task = super().create_task(coro, name=name, context=context, **options)
         tasks = self._tasks
@@ -350,6 +350,7 @@ class SimPyEventLoop(BaseEventLoop):
         env, queue, ready = self.env, self._queue, self._ready
         append, popleft, pop = ready.append, ready.popleft, heappop
         check_every = self._check_every
+        timer_type, sleep_over, infinity = Timer, _set_result_unless_cancelled, math.inf
         steps = 0
         while True:
             now = env._now
@@ -358,18 +359,24 @@ class SimPyEventLoop(BaseEventLoop):
                     break
                 entry: Any = pop(queue)
                 when, _, _, event = entry
-                is_timer = type(event) is Timer
+                is_timer = type(event) is timer_type
                 if is_timer and event._callback is None:
                     event._scheduled = False
                     self._timers_cancelled -= 1
                     continue
                 if when > now:
-                    if self._stopping or when == math.inf:
+                    if self._stopping or when == infinity:
                         heappush(queue, entry)
                         break
                     env._now = now = when if type(when) is float else float(when)
                 if is_timer:
                     event._scheduled = False
+                    if event._callback is sleep_over and not ready and (not queue or queue[0][0] > now):
+                        # The one thing that happens at this instant is the end of a sleep: a generation less.
+                        future, result = event._args
+                        if not future.done():
+                            future.set_result(result)
+                        break
                     append(event)
                     continue
                 callbacks, event.callbacks = event.callbacks, None
@@ -386,15 +393,16 @@ class SimPyEventLoop(BaseEventLoop):
                 if self._stopping:
                     return
                 self._deadlock()
-            generation = len(ready)
-            for _ in repeat(None, generation):
+            generation = left = len(ready)
+            while left:
+                left -= 1
                 handle = popleft()
                 callback = handle._callback
                 if callback is None:
                     continue
                 args = handle._args
                 try:
-                    if callback is _set_result_unless_cancelled:
+                    if callback is sleep_over:
                         # The timer of asyncio.sleep, without the detour through its context and a frame.
                         future, result = args
                         if not future.cancelled():
@@ -496,8 +504,6 @@ class SimPyEventLoop(BaseEventLoop):
         """asyncio's debug mode: who made what, and calls from a wrong thread."""
         super().set_debug(enabled)
         self._careful = bool(enabled) or self.is_closed()
-        # A future asks it when it is made. ``bool()`` says False without a frame of Python, in a third of the time.
-        self.get_debug = (lambda: True) if enabled else bool  # type: ignore[method-assign]
 
     def close(self) -> None:
         """Close the loop and take its timers off the environment, which stays usable."""
@@ -562,8 +568,9 @@ def _wind_up(loop: SimPyEventLoop) -> None:
     if left:
         loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
     loop.run_until_complete(loop.shutdown_asyncgens())
+    cancelled = set(left)
     for task in loop._created():
-        if task in left and not task.cancelled() and task.exception() is not None:
+        if task in cancelled and not task.cancelled() and task.exception() is not None:
             message = "Task failed when it was cancelled at the end of the run"
         elif task.done() and getattr(task, "_log_traceback", False):
             message = "Task exception was never retrieved"
