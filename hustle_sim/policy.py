@@ -178,6 +178,16 @@ class QueuePolicy(_Part):
     flush_on: Literal["any", "verdict"] = _choice(
         "any", "A flush starts on recovery, start-up, add and by timer; or only on an online verdict."
     )
+    flush_jitter_s: Seconds = _seconds(
+        5, 0, 600, "After a recovery each client waits up to this long before its flush, so that not all come at once."
+    )
+    ageing_s: Seconds = _seconds(
+        600, 0, 86400, "Waiting this long is worth one step of priority, so that low ones are not starved; 0: first in."
+    )
+    unknown_fate: Literal["replay", "ask", "drop"] = _choice(
+        "replay",
+        "Sent without an answer, it may have been processed: send it again, ask a person, or give it up.",
+    )
     canary: bool = _choice(True, "A flush begins with one message and grows only when that is delivered.")
     drain_per_s: float = _number(2, 0.01, 1000, "messages/s", "A flush sends at most this many messages a second.")
     drain_concurrency: int = _count(4, 1, 1000, "messages", "Messages of a flush in flight at once, at most.")
@@ -397,7 +407,8 @@ PRESETS: dict[str, Preset] = {
             "queue.max_size": 50,
             "queue.warn_size": 40, "queue.overflow": "drop-oldest", "queue.max_attempts": 3,
             "queue.outages_count": True, "queue.dead_letters": False, "queue.canary": False,
-            "queue.flush_on": "verdict", "queue.base_s": 0, "queue.drain_per_s": 1000, "queue.drain_concurrency": 1000,
+            "queue.flush_on": "verdict",
+            "queue.flush_jitter_s": 0, "queue.ageing_s": 3600, "queue.base_s": 0, "queue.drain_per_s": 1000, "queue.drain_concurrency": 1000,
             "cache.enabled": False, **_NO_BREAKER,
         },
         "The first design of the app: one failure is offline, no retry, no breaker, a queue that drops.",

@@ -21,7 +21,7 @@ DEAD, EXPIRED = ItemState.DEAD, ItemState.EXPIRED
 
 
 def item(name, priority=1, *, now=0.0, ttl_s=1000.0, **more):
-    return Item(name, f"text of {name}", priority, now, now + ttl_s, not_before=now, **more)
+    return Item(name, f"text of {name}", priority, now, now + ttl_s, rank=float(priority), not_before=now, **more)
 
 
 @pytest.fixture(params=["memory", pytest.param("sqlite", marks=pytest.mark.real)])

@@ -63,13 +63,24 @@ class _Message:
     """One message on its way: its answer for the person, and whether it is safe in the queue."""
 
     __slots__ = (
-        "answer", "deadline_s", "id", "number", "priority", "pursuit", "saved", "saving", "sent_s", "text", "timer",
+        "answer", "conversation", "deadline_s", "id", "number", "priority", "pursuit", "saved", "saving", "sent_s",
+        "text", "timer", "uncertain",
     )  # fmt: skip
 
-    def __init__(self, message_id: str, text: str, priority: int, number: int, sent_s: float, deadline_s: float):
+    def __init__(
+        self,
+        message_id: str,
+        text: str,
+        priority: int,
+        conversation: str,
+        number: int,
+        sent_s: float,
+        deadline_s: float,
+    ) -> None:
         self.id = message_id
         self.text = text
         self.priority = priority
+        self.conversation = conversation
         self.number = number
         self.sent_s = sent_s
         self.deadline_s = deadline_s
@@ -78,6 +89,8 @@ class _Message:
         self.saving: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle
         self.saved = False
+        self.uncertain = False
+        """Whether one of its requests may have been processed without an answer."""
 
 
 class Coach:
@@ -160,16 +173,20 @@ class Coach:
                 await self._save(message, in_flight_s=None)
             self._answer_without_backend(message)
 
-    async def send(self, text: str, *, priority: int = 1, message_id: str | None = None) -> Reply:
+    async def send(
+        self, text: str, *, priority: int = 1, conversation: str = "", message_id: str | None = None
+    ) -> Reply:
         """An answer for the person, within the deadline, from the backend, the cache or the fallback.
 
-        ``priority`` 0 is the most urgent. Never raises for a backend's fault. Cancelling it withdraws the
-        message, unless it is safe in the queue already.
+        ``priority`` 0 is the most urgent. Messages of one ``conversation`` reach the backend in their order: while
+        earlier ones wait in the queue, a new one joins them. Never raises for a backend's fault. Cancelling it
+        withdraws the message, unless it is safe in the queue already.
         """
         now_s = self._loop.time()
         self._sent += 1
         identity = message_id or self._world.new_id()
-        message = _Message(identity, text, priority, self._sent, now_s, now_s + self.policy.request.deadline_s)
+        deadline_s = now_s + self.policy.request.deadline_s
+        message = _Message(identity, text, priority, conversation, self._sent, now_s, deadline_s)
         self._world.emit(MessageSent(now_s, self._client, identity, priority))
         kept = self.cache.fresh(text, now_s)
         if kept is not None:
@@ -191,12 +208,16 @@ class Coach:
 
     async def _pursue(self, message: _Message) -> None:
         """All attempts for one message, until it is delivered or given up."""
+        if message.conversation and await self.queue.has_pending(message.conversation):
+            await self._give_up(message)
+            return
         wait_s = 0.0
         for number in range(1, self.policy.request.max_attempts + 1):
             response = await self._attempt(message, number, wait_s)
             if response.outcome is Outcome.OK:
                 await self._deliver(message, response.text)
                 return
+            message.uncertain |= CONSEQUENCES[response.outcome].fate_unknown
             next_wait_s = self._next_wait_s(message, number, wait_s, response)
             if next_wait_s is None:
                 break
@@ -299,7 +320,7 @@ class Coach:
         else:
             await message.saving
             if message.saved:
-                await self.queue.give_back(message.id)
+                await self.queue.give_back(message.id, uncertain=message.uncertain)
         self._answer_without_backend(message)
 
     def _save_before_deadline(self, message: _Message) -> None:
@@ -309,7 +330,14 @@ class Coach:
         message.timer = self._loop.call_at(message.deadline_s, self._answer_without_backend, message)
 
     async def _save(self, message: _Message, *, in_flight_s: float | None) -> None:
-        added = await self.queue.add(message.id, message.text, message.priority, in_flight_s=in_flight_s)
+        added = await self.queue.add(
+            message.id,
+            message.text,
+            message.priority,
+            conversation=message.conversation,
+            uncertain=message.uncertain,
+            in_flight_s=in_flight_s,
+        )
         message.saved = added.answer is not Answer.REJECTED
 
     def _answer_without_backend(self, message: _Message) -> None:

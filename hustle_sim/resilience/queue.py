@@ -26,13 +26,14 @@ logger = logging.getLogger("hustle_sim.queue")
 class Ruling(NamedTuple):
     """What an attempt means for its item. ``state`` None: it goes back, to be sent after ``wait_s``.
 
-    ``trouble``: the backend is not well, so the flush stops.
+    ``trouble``: the backend is not well, so the flush stops. ``uncertain``: it may have been processed.
     """
 
     state: ItemState | None
     attempts: int
     wait_s: float
     trouble: bool
+    uncertain: bool = False
 
 
 def after_attempt(item: Item, outcome: Outcome, policy: QueuePolicy, u: float) -> Ruling:
@@ -45,10 +46,27 @@ def after_attempt(item: Item, outcome: Outcome, policy: QueuePolicy, u: float) -
     trouble = not consequence.against_item
     if against_item and attempts >= policy.max_attempts:
         return Ruling(ItemState.DEAD, attempts, 0.0, trouble)
+    uncertain = consequence.fate_unknown
+    end = end_of_unknown_fate(policy) if uncertain else None
+    if end is not None:
+        return Ruling(end, attempts, 0.0, trouble, uncertain)
     if outcome in (Outcome.REJECTED, Outcome.CANCELLED):
-        return Ruling(None, attempts, 0.0, trouble)
+        return Ruling(None, attempts, 0.0, trouble, uncertain)
     longest_s = min(policy.cap_s, policy.base_s * 2 ** min(max(item.tries - 1, 0), 30))
-    return Ruling(None, attempts, u * longest_s, trouble)
+    return Ruling(None, attempts, u * longest_s, trouble, uncertain)
+
+
+def end_of_unknown_fate(policy: QueuePolicy) -> ItemState | None:
+    """The state of an item that may have been processed; None: it is sent again."""
+    return {"replay": None, "ask": ItemState.UNKNOWN, "drop": ItemState.DEAD}[policy.unknown_fate]
+
+
+def rank_of(priority: int, created_at: float, policy: QueuePolicy) -> float:
+    """The place in the queue, lowest first: a step of priority is worth ``ageing_s`` of waiting.
+
+    An item that waits keeps its rank while those that come later get higher ones, so none is starved.
+    """
+    return created_at + priority * policy.ageing_s
 
 
 class RequestQueue:
@@ -79,28 +97,43 @@ class RequestQueue:
         self._waiting: asyncio.Future[None] | None = None
         self._woken = True
         self._troubles = 0
+        self._flushes = 0
         self._halted_until_s = 0.0
         self._next_send_s = 0.0
         self._depth = 0
 
-    async def add(self, message_id: str, text: str, priority: int, *, in_flight_s: float | None = None) -> Added:
+    async def add(
+        self,
+        message_id: str,
+        text: str,
+        priority: int,
+        *,
+        conversation: str = "",
+        uncertain: bool = False,
+        in_flight_s: float | None = None,
+    ) -> Added:
         """Make a message durable. With ``in_flight_s`` it is leased to us that long, since it is being sent now.
 
-        A store that fails answers ``rejected`` with the reason.
+        ``uncertain``: it was sent before, and may have been processed. Messages of one ``conversation`` are sent in
+        the order of adding. A store that fails answers ``rejected`` with the reason.
         """
         now = self._world.wall_clock()
         leased = in_flight_s is not None
+        end = end_of_unknown_fate(self._policy) if uncertain and not leased else None
         item = Item(
             id=message_id,
             text=text,
             priority=priority,
             created_at=now,
             expires_at=now + self._policy.ttl_s,
-            state=ItemState.LEASED if leased else ItemState.READY,
+            rank=rank_of(priority, now, self._policy),
+            conversation=conversation,
+            state=ItemState.LEASED if leased else end or ItemState.READY,
             owner=self._owner if leased else "",
             leased_until=now + max(self._policy.lease_s, in_flight_s or 0.0) if leased else 0.0,
             not_before=now,
             tries=1 if leased else 0,
+            uncertain=uncertain,
         )
         try:
             added = await self._store.add(item, max_size=self._policy.max_size, overflow=self._policy.overflow)
@@ -113,6 +146,8 @@ class RequestQueue:
             await self._tell(gone, added.victim.id, "displaced", depth_change=-1)
         event = "accepted" if added.answer is Answer.DISPLACED else added.answer.value
         await self._tell(event, message_id, added.reason)
+        if end is not None and event == "accepted":
+            await self._tell(end.value, message_id, "no answer in time")
         if not leased and self._policy.flush_on == "any":
             self.wake()
         return added
@@ -122,20 +157,56 @@ class RequestQueue:
         if await self._settled(message_id, ItemState.DELIVERED, reply=reply):
             await self._tell("delivered", message_id, "late answer")
 
-    async def give_back(self, message_id: str) -> None:
-        """A message that was leased at ``add`` has not been answered: it is now sent from the queue."""
+    async def give_back(self, message_id: str, *, uncertain: bool) -> None:
+        """A message that was leased at ``add`` has not been answered: it is now sent from the queue.
+
+        ``uncertain``: a request for it was sent, and may have been processed.
+        """
+        reason = "no answer in time"
+        end = end_of_unknown_fate(self._policy) if uncertain else None
+        if end is not None:
+            if await self._settled(message_id, end, reason=reason):
+                await self._tell(end.value, message_id, reason)
+            return
+        now = self._world.wall_clock()
         try:
             held = await self._store.release(
-                message_id, self._owner, not_before=self._world.wall_clock(), attempts=0, reason="no answer in time"
+                message_id, self._owner, not_before=now, attempts=0, reason=reason, uncertain=uncertain
             )
         except StoreError as error:
             # The lease runs out, and the item comes back then.
             logger.warning("A message could not be given back to the queue: %s", error)
             return
         if held:
-            await self._tell("released", message_id, "no answer in time")
+            await self._tell("released", message_id, reason)
             if self._policy.flush_on == "any":
                 self.wake()
+
+    async def has_pending(self, conversation: str) -> bool:
+        """Whether earlier messages of this conversation wait; a store that can't say has none."""
+        try:
+            return conversation != "" and await self._store.has_pending(conversation)
+        except StoreError:
+            return False
+
+    async def retry(self, message_id: str) -> bool:
+        """Send a dead, expired or cancelled message again, or one whose fate a person was asked about.
+
+        False if it is none of these. Raises StoreError.
+        """
+        now = self._world.wall_clock()
+        if not await self._store.requeue(message_id, now, now + self._policy.ttl_s):
+            return False
+        await self._tell("requeued", message_id, "by hand")
+        self.wake()
+        return True
+
+    async def cancel(self, message_id: str) -> bool:
+        """End a message that waits, or whose fate a person was asked about; False if neither. Raises StoreError."""
+        if not await self._store.cancel(message_id, "by hand"):
+            return False
+        await self._tell("cancelled", message_id, "by hand")
+        return True
 
     def withdrawn(self, message_id: str) -> None:
         """A message was withdrawn before it came to us: it is told as one that was not taken in."""
@@ -145,7 +216,10 @@ class RequestQueue:
         """Look at once whether something can be sent. ``fresh_start``: the backend has just been seen well."""
         if fresh_start:
             self._troubles = 0
-            self._halted_until_s = 0.0
+            now_s = asyncio.get_running_loop().time()
+            self._flushes += 1
+            u = self._world.uniform("queue.flush", self._world.client, self._flushes)
+            self._halted_until_s = now_s + u * self._policy.flush_jitter_s
         self._woken = True
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
@@ -246,14 +320,24 @@ class RequestQueue:
     async def _claim(self) -> Item | None:
         await self._expire()
         now = self._world.wall_clock()
-        item = await self._store.claim(now, owner=self._owner, until=now + self._policy.lease_s)
-        if item is not None:
+        end = end_of_unknown_fate(self._policy)
+        while True:
+            item = await self._store.claim(now, owner=self._owner, until=now + self._policy.lease_s)
+            if item is None:
+                return None
             await self._tell("leased", item.id, "")
-        return item
+            if not (item.uncertain and end is not None and item.reason != "requeued"):
+                return item
+            # Whoever sent it is gone.
+            reason = "the app ended while it was being sent"
+            if await self._settled(item.id, end, reason=reason):
+                await self._tell(end.value, item.id, reason)
 
     async def _expire(self) -> None:
-        for item in await self._store.expire(self._world.wall_clock()):
-            await self._tell("expired", item.id, item.reason)
+        expired = await self._store.expire(self._world.wall_clock())
+        for told, item in enumerate(expired, start=1):
+            # They left together, and are told one by one.
+            await self._tell("expired", item.id, item.reason, depth_change=len(expired) - told)
 
     async def _deliver(self, item: Item) -> Ruling:
         try:
@@ -273,9 +357,9 @@ class RequestQueue:
             if await self._settled(item.id, ItemState.DELIVERED, reply=response.text):
                 await self._tell("delivered", item.id, "")
             self._on_delivered(item, response.text)
-        elif ruling.state is ItemState.DEAD and self._policy.dead_letters:
-            if await self._settled(item.id, ItemState.DEAD, reason=response.outcome.value):
-                await self._tell("dead", item.id, response.outcome.value)
+        elif ruling.state is not None and (self._policy.dead_letters or ruling.state is not ItemState.DEAD):
+            if await self._settled(item.id, ruling.state, reason=response.outcome.value):
+                await self._tell(ruling.state.value, item.id, response.outcome.value)
         elif ruling.state is ItemState.DEAD:
             if await self._store.drop(item.id, self._owner):
                 await self._tell("dropped", item.id, response.outcome.value)
@@ -285,6 +369,7 @@ class RequestQueue:
             not_before=self._world.wall_clock() + ruling.wait_s,
             attempts=ruling.attempts,
             reason=response.outcome.value,
+            uncertain=ruling.uncertain,
         ):
             await self._tell("released", item.id, response.outcome.value)
 

@@ -31,21 +31,26 @@ CREATE TABLE items (
     priority INTEGER NOT NULL,
     created_at REAL NOT NULL,
     expires_at REAL NOT NULL,
+    rank REAL NOT NULL,
+    conversation TEXT NOT NULL,
     state TEXT NOT NULL,
     not_before REAL NOT NULL,
     due INTEGER NOT NULL,
     attempts INTEGER NOT NULL,
     tries INTEGER NOT NULL,
+    uncertain INTEGER NOT NULL,
     owner TEXT NOT NULL,
     leased_until REAL NOT NULL,
     reason TEXT NOT NULL,
     reply TEXT NOT NULL
 );
-CREATE INDEX items_due ON items (priority, sequence) WHERE due = 1;
+CREATE INDEX items_due ON items (rank, sequence) WHERE due = 1;
 CREATE INDEX items_later ON items (not_before) WHERE state = 'ready' AND due = 0;
 CREATE INDEX items_leased ON items (leased_until) WHERE state = 'leased' AND due = 0;
 CREATE INDEX items_ready ON items (sequence) WHERE state = 'ready';
-CREATE INDEX items_end ON items (expires_at) WHERE state IN ('ready', 'leased');
+CREATE INDEX items_end ON items (expires_at) WHERE state IN ('ready', 'leased', 'unknown');
+CREATE INDEX items_talk ON items (conversation, sequence)
+    WHERE conversation <> '' AND state IN ('ready', 'leased', 'unknown');
 CREATE TABLE tally (state TEXT PRIMARY KEY, number INTEGER NOT NULL);
 CREATE TRIGGER count_in AFTER INSERT ON items BEGIN
     INSERT INTO tally VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET number = number + 1;
@@ -63,9 +68,10 @@ _MIGRATIONS = (_SCHEMA,)
 """What takes a file from each schema version (its place here) to the next; a new file has version 0."""
 
 _COLUMNS = (
-    "id, text, priority, created_at, expires_at, sequence, state, not_before, attempts, tries, owner, "
-    "leased_until, reason, reply"
+    "id, text, priority, created_at, expires_at, rank, conversation, sequence, state, not_before, attempts, tries, "
+    "uncertain, owner, leased_until, reason, reply"
 )
+_STATE, _UNCERTAIN = (_COLUMNS.split(", ").index(name) for name in ("state", "uncertain"))
 _DUE_AT = "CASE state WHEN 'leased' THEN leased_until ELSE not_before END"
 _MOST_AT_ONCE = 256
 
@@ -110,12 +116,13 @@ class SQLiteStore:
                     return Added(Answer.REJECTED, reason="the queue is full")
             due = item.state is ItemState.READY and item.not_before <= item.created_at
             database.execute(
-                "INSERT INTO items (id, text, priority, created_at, expires_at, state, not_before, due, attempts, "
-                "tries, owner, leased_until, reason, reply) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO items (id, text, priority, created_at, expires_at, rank, conversation, state, not_before, "
+                "due, attempts, tries, uncertain, owner, leased_until, reason, reply) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    item.id, item.text, item.priority, item.created_at, item.expires_at, item.state.value,
-                    item.not_before, due, item.attempts, item.tries, item.owner, item.leased_until, item.reason,
-                    item.reply,
+                    item.id, item.text, item.priority, item.created_at, item.expires_at, item.rank, item.conversation,
+                    item.state.value, item.not_before, due, item.attempts, item.tries, item.uncertain, item.owner,
+                    item.leased_until, item.reason, item.reply,
                 ),
             )  # fmt: skip
             return Added(Answer.DISPLACED if victim else Answer.ACCEPTED, victim)
@@ -132,10 +139,14 @@ class SQLiteStore:
                 "UPDATE items SET due = 1 WHERE state = 'leased' AND due = 0 AND leased_until <= ?", (now,)
             )
             rows = database.execute(
-                "UPDATE items SET state = 'leased', due = 0, owner = ?, leased_until = ?, tries = tries + 1 "
+                "UPDATE items SET uncertain = uncertain OR state = 'leased', state = 'leased', due = 0, owner = ?, "
+                "leased_until = ?, tries = tries + 1 WHERE sequence = (SELECT sequence FROM items AS item "
                 # The time is looked at again for a wall clock that was set back.
-                f"WHERE sequence = (SELECT sequence FROM items WHERE due = 1 AND {_DUE_AT} <= ? "
-                f"ORDER BY priority, sequence LIMIT 1) RETURNING {_COLUMNS}",
+                f"WHERE due = 1 AND {_DUE_AT} <= ? AND (conversation = '' OR NOT EXISTS ("
+                "SELECT 1 FROM items AS earlier WHERE earlier.conversation = item.conversation "
+                "AND earlier.sequence < item.sequence AND earlier.conversation <> '' "
+                "AND earlier.state IN ('ready', 'leased', 'unknown'))) "
+                f"ORDER BY rank, sequence LIMIT 1) RETURNING {_COLUMNS}",
                 (owner, until, now),
             ).fetchall()
             return _item(rows[0]) if rows else None
@@ -148,15 +159,49 @@ class SQLiteStore:
         statement = "UPDATE items SET state = ?, due = 0, reason = ?, reply = ?, owner = ''"
         return await self._change(statement, values, item_id, owner)
 
-    async def release(self, item_id: str, owner: str, *, not_before: float, attempts: int, reason: str) -> bool:
+    async def release(
+        self, item_id: str, owner: str, *, not_before: float, attempts: int, reason: str, uncertain: bool = False
+    ) -> bool:
         """See ``Store.release``."""
-        values = (not_before, attempts, reason)
-        statement = "UPDATE items SET state = 'ready', due = 0, not_before = ?, attempts = ?, reason = ?, owner = ''"
+        values = (not_before, attempts, reason, uncertain)
+        statement = (
+            "UPDATE items SET state = 'ready', due = 0, not_before = ?, attempts = ?, reason = ?, "
+            "uncertain = uncertain OR ?, owner = ''"
+        )
         return await self._change(statement, values, item_id, owner)
 
     async def drop(self, item_id: str, owner: str) -> bool:
         """See ``Store.drop``."""
         return await self._change("DELETE FROM items", (), item_id, owner)
+
+    async def requeue(self, item_id: str, now: float, expires_at: float) -> bool:
+        """See ``Store.requeue``."""
+        return await self._update(
+            "UPDATE items SET state = 'ready', due = 0, not_before = ?, expires_at = ?, attempts = 0, "
+            "reason = 'requeued' WHERE id = ? AND state IN ('dead', 'expired', 'cancelled', 'unknown')",
+            (now, expires_at, item_id),
+        )
+
+    async def cancel(self, item_id: str, reason: str) -> bool:
+        """See ``Store.cancel``."""
+        return await self._update(
+            "UPDATE items SET state = 'cancelled', due = 0, reason = ? WHERE id = ? AND state IN ('ready', 'unknown')",
+            (reason, item_id),
+        )
+
+    async def delete(self, item_id: str) -> bool:
+        """See ``Store.delete``."""
+        return await self._update(
+            "DELETE FROM items WHERE id = ? AND state NOT IN ('ready', 'leased', 'unknown')", (item_id,)
+        )
+
+    async def has_pending(self, conversation: str) -> bool:
+        """See ``Store.has_pending``."""
+        query = (
+            "SELECT 1 FROM items WHERE conversation = ? AND conversation <> '' "
+            "AND state IN ('ready', 'leased', 'unknown') LIMIT 1"
+        )
+        return await self._do(lambda database: _first(database, query, conversation) is not None, writes=False)
 
     async def expire(self, now: float) -> list[Item]:
         """See ``Store.expire``."""
@@ -165,7 +210,7 @@ class SQLiteStore:
             rows = database.execute(
                 "UPDATE items SET state = 'expired', due = 0, reason = 'too old', owner = '' "
                 "WHERE expires_at <= :now AND "
-                f"(state = 'ready' OR (state = 'leased' AND leased_until <= :now)) RETURNING {_COLUMNS}",
+                f"(state IN ('ready', 'unknown') OR (state = 'leased' AND leased_until <= :now)) RETURNING {_COLUMNS}",
                 {"now": now},
             ).fetchall()
             return sorted((_item(row) for row in rows), key=lambda item: (item.expires_at, item.sequence))
@@ -228,13 +273,13 @@ class SQLiteStore:
             await asyncio.get_running_loop().run_in_executor(None, thread.join)
 
     async def _change(self, statement: str, values: tuple[object, ...], item_id: str, owner: str) -> bool:
-        def work(database: sqlite3.Connection) -> bool:
-            changed = database.execute(
-                f"{statement} WHERE id = ? AND owner = ? AND state = 'leased'", (*values, item_id, owner)
-            )
-            return changed.rowcount == 1
+        return await self._update(
+            f"{statement} WHERE id = ? AND owner = ? AND state = 'leased'", (*values, item_id, owner)
+        )
 
-        return await self._do(work)
+    async def _update(self, statement: str, values: tuple[object, ...]) -> bool:
+        """Do a statement that is about one item; whether it was."""
+        return await self._do(lambda database: database.execute(statement, values).rowcount == 1)
 
     async def _do(self, work: Callable[[sqlite3.Connection], T], *, writes: bool = True) -> T:
         if self._closed:
@@ -436,9 +481,9 @@ def _salvage(path: Path) -> tuple[list[tuple[Any, ...]], bool]:
 
 def _is_sound(row: tuple[Any, ...]) -> bool:
     """Whether each value of a row still has the type of its column."""
-    types = (str, str, int, float, float, int, str, float, int, int, str, float, str, str)
+    types = (str, str, int, float, float, float, str, int, str, float, int, int, int, str, float, str, str)
     whole = all(isinstance(value, kind) for value, kind in zip(row, types, strict=True))
-    return whole and row[6] in set(ItemState)
+    return whole and row[_STATE] in set(ItemState)
 
 
 def _victim(database: sqlite3.Connection, priority: int, overflow: Overflow) -> Item | None:
@@ -464,7 +509,8 @@ def _victim(database: sqlite3.Connection, priority: int, overflow: Overflow) -> 
 
 def _item(row: tuple[Any, ...]) -> Item:
     values: list[Any] = list(row)
-    values[6] = ItemState(values[6])
+    values[_STATE] = ItemState(values[_STATE])
+    values[_UNCERTAIN] = bool(values[_UNCERTAIN])
     return Item(*values)
 
 
@@ -478,7 +524,7 @@ def _first(database: sqlite3.Connection, query: str, *values: object) -> Any:
 
 
 def _depth(database: sqlite3.Connection) -> int:
-    return int(_first(database, "SELECT total(number) FROM tally WHERE state IN ('ready', 'leased')"))
+    return int(_first(database, "SELECT total(number) FROM tally WHERE state IN ('ready', 'leased', 'unknown')"))
 
 
 def _statements(script: str) -> list[str]:

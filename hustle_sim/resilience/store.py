@@ -20,24 +20,32 @@ class StoreError(Exception):
 
 
 class ItemState(StrEnum):
-    """``READY`` and ``LEASED`` are pending; the others are ends."""
+    """``READY``, ``LEASED`` and ``UNKNOWN`` are pending; the others are ends.
+
+    ``UNKNOWN``: it was sent, no answer came, and a person has to say whether it is sent again.
+    """
 
     READY = "ready"
     LEASED = "leased"
+    UNKNOWN = "unknown"
     DELIVERED = "delivered"
     EXPIRED = "expired"
     DEAD = "dead"
     CANCELLED = "cancelled"
 
 
-PENDING = (ItemState.READY, ItemState.LEASED)
+PENDING = (ItemState.READY, ItemState.LEASED, ItemState.UNKNOWN)
+_CLAIMABLE = (ItemState.READY, ItemState.LEASED)
+ENDED = (ItemState.DELIVERED, ItemState.EXPIRED, ItemState.DEAD, ItemState.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """A queued message. ``priority`` 0 is the most urgent; ``sequence`` is the store's order of adding.
 
-    ``attempts`` counts verdicts against the message itself, ``tries`` every time it was sent from the queue.
+    ``id`` is also its idempotency key. The lowest ``rank`` is sent first, but no message of a ``conversation``
+    before an earlier one of it. ``attempts`` counts verdicts against the message itself, ``tries`` every time it
+    was sent; ``uncertain``: one of those may have been processed.
     """
 
     id: str
@@ -45,11 +53,14 @@ class Item:
     priority: int
     created_at: float
     expires_at: float
+    rank: float = 0.0
+    conversation: str = ""
     sequence: int = 0
     state: ItemState = ItemState.READY
     not_before: float = 0.0
     attempts: int = 0
     tries: int = 0
+    uncertain: bool = False
     owner: str = ""
     leased_until: float = 0.0
     reason: str = ""
@@ -88,15 +99,23 @@ class Store(Protocol):
         ...
 
     async def claim(self, now: float, *, owner: str, until: float) -> Item | None:
-        """Lease the next item that is due: ready (or its lease has run out), most urgent, then first in."""
+        """Lease the next item that is due, lowest rank first: ready, or its lease has run out.
+
+        The latter is uncertain from then on. An item waits for all earlier pending ones of its conversation.
+        """
         ...
 
     async def settle(self, item_id: str, owner: str, state: ItemState, *, reason: str = "", reply: str = "") -> bool:
         """End an item that ``owner`` holds; False if the lease is no longer its own."""
         ...
 
-    async def release(self, item_id: str, owner: str, *, not_before: float, attempts: int, reason: str) -> bool:
-        """Give an item back, to be sent from ``not_before`` on; False if the lease is no longer its own."""
+    async def release(
+        self, item_id: str, owner: str, *, not_before: float, attempts: int, reason: str, uncertain: bool = False
+    ) -> bool:
+        """Give an item back, to be sent from ``not_before`` on; False if the lease is no longer its own.
+
+        What is uncertain once stays so.
+        """
         ...
 
     async def drop(self, item_id: str, owner: str) -> bool:
@@ -105,6 +124,22 @@ class Store(Protocol):
 
     async def expire(self, now: float) -> list[Item]:
         """End all pending items that are past their time and not being sent; returns them."""
+        ...
+
+    async def requeue(self, item_id: str, now: float, expires_at: float) -> bool:
+        """Make a dead, expired, cancelled or unknown item ready, its attempts forgotten; False if it is none."""
+        ...
+
+    async def cancel(self, item_id: str, reason: str) -> bool:
+        """End an item that is ready or unknown; False if it is neither."""
+        ...
+
+    async def delete(self, item_id: str) -> bool:
+        """Forget an item that has ended; False if it is not there or pending."""
+        ...
+
+    async def has_pending(self, conversation: str) -> bool:
+        """Whether messages of this conversation wait."""
         ...
 
     async def next_due(self) -> float | None:
@@ -146,7 +181,7 @@ class MemoryStore:
         self._counts: Counter[ItemState] = Counter()
         self._sequence = 0
         # Heaps hold (key..., id) and are cleaned when read: an entry that no longer fits its item is skipped.
-        self._due: list[tuple[int, int, float, str]] = []
+        self._due: list[tuple[float, int, float, str]] = []
         self._later: list[tuple[float, str]] = []
         self._ends: list[tuple[float, str]] = []
 
@@ -174,20 +209,31 @@ class MemoryStore:
             when, item_id = heapq.heappop(self._later)
             item = self._items.get(item_id)
             if _still_due(item, when):
-                heapq.heappush(self._due, (item.priority, item.sequence, when, item_id))
-        while self._due:
-            _, _, when, item_id = heapq.heappop(self._due)
-            item = self._items.get(item_id)
-            if not _still_due(item, when):
+                heapq.heappush(self._due, (item.rank, item.sequence, when, item_id))
+        blocked: list[tuple[float, int, float, str]] = []
+        claimed = None
+        while self._due and claimed is None:
+            entry = heapq.heappop(self._due)
+            item = self._items.get(entry[3])
+            if not _still_due(item, entry[2]):
                 continue
-            if when > now:
+            if entry[2] > now:
                 # The wall clock was set back.
-                heapq.heappush(self._later, (when, item_id))
-                continue
-            return self._put(
-                replace(item, state=ItemState.LEASED, owner=owner, leased_until=until, tries=item.tries + 1)
-            )
-        return None
+                heapq.heappush(self._later, (entry[2], item.id))
+            elif self._must_wait(item):
+                blocked.append(entry)
+            else:
+                claimed = replace(
+                    item,
+                    state=ItemState.LEASED,
+                    uncertain=item.uncertain or item.state is ItemState.LEASED,
+                    owner=owner,
+                    leased_until=until,
+                    tries=item.tries + 1,
+                )
+        for entry in blocked:
+            heapq.heappush(self._due, entry)
+        return None if claimed is None else self._put(claimed)
 
     async def settle(self, item_id: str, owner: str, state: ItemState, *, reason: str = "", reply: str = "") -> bool:
         """See ``Store.settle``."""
@@ -197,13 +243,23 @@ class MemoryStore:
         self._put(replace(item, state=state, reason=reason, reply=reply, owner=""))
         return True
 
-    async def release(self, item_id: str, owner: str, *, not_before: float, attempts: int, reason: str) -> bool:
+    async def release(
+        self, item_id: str, owner: str, *, not_before: float, attempts: int, reason: str, uncertain: bool = False
+    ) -> bool:
         """See ``Store.release``."""
         item = self._held(item_id, owner)
         if item is None:
             return False
         self._put(
-            replace(item, state=ItemState.READY, not_before=not_before, attempts=attempts, reason=reason, owner="")
+            replace(
+                item,
+                state=ItemState.READY,
+                not_before=not_before,
+                attempts=attempts,
+                reason=reason,
+                uncertain=item.uncertain or uncertain,
+                owner="",
+            )
         )
         return True
 
@@ -231,6 +287,37 @@ class MemoryStore:
         for entry in leased:
             heapq.heappush(self._ends, entry)
         return sorted(expired, key=lambda item: (item.expires_at, item.sequence))
+
+    async def requeue(self, item_id: str, now: float, expires_at: float) -> bool:
+        """See ``Store.requeue``."""
+        item = self._items.get(item_id)
+        if item is None or item.state in (ItemState.READY, ItemState.LEASED, ItemState.DELIVERED):
+            return False
+        self._put(
+            replace(item, state=ItemState.READY, not_before=now, expires_at=expires_at, attempts=0, reason="requeued")
+        )
+        heapq.heappush(self._ends, (expires_at, item_id))
+        return True
+
+    async def cancel(self, item_id: str, reason: str) -> bool:
+        """See ``Store.cancel``."""
+        item = self._items.get(item_id)
+        if item is None or item.state not in (ItemState.READY, ItemState.UNKNOWN):
+            return False
+        self._put(replace(item, state=ItemState.CANCELLED, reason=reason))
+        return True
+
+    async def delete(self, item_id: str) -> bool:
+        """See ``Store.delete``."""
+        item = self._items.get(item_id)
+        if item is None or item.state in PENDING:
+            return False
+        self._forget(item)
+        return True
+
+    async def has_pending(self, conversation: str) -> bool:
+        """See ``Store.has_pending``."""
+        return any(item.conversation == conversation for item in self._open.values())
 
     async def next_due(self) -> float | None:
         """See ``Store.next_due``."""
@@ -271,7 +358,13 @@ class MemoryStore:
         """Nothing to let go of."""
 
     def _pending(self) -> int:
-        return self._counts[ItemState.READY] + self._counts[ItemState.LEASED]
+        return sum(self._counts[state] for state in PENDING)
+
+    def _must_wait(self, item: Item) -> bool:
+        """Whether an earlier message of its conversation is still pending."""
+        return item.conversation != "" and any(
+            other.conversation == item.conversation and other.sequence < item.sequence for other in self._open.values()
+        )
 
     def _held(self, item_id: str, owner: str) -> Item | None:
         item = self._items.get(item_id)
@@ -285,9 +378,10 @@ class MemoryStore:
         self._items[item.id] = item
         if item.state in PENDING:
             self._open[item.id] = item
-            heapq.heappush(self._later, (_due_at(item), item.id))
         else:
             self._open.pop(item.id, None)
+        if item.state in _CLAIMABLE:
+            heapq.heappush(self._later, (_due_at(item), item.id))
         return item
 
     def _forget(self, item: Item) -> None:
@@ -310,7 +404,7 @@ def choose_victim(items: list[Item], priority: int, overflow: Overflow) -> Item 
 
 def _still_due(item: Item | None, when: float) -> TypeGuard[Item]:
     """Whether an entry of a heap still fits its item."""
-    return item is not None and item.state in PENDING and _due_at(item) == when
+    return item is not None and item.state in _CLAIMABLE and _due_at(item) == when
 
 
 def _due_at(item: Item) -> float:
