@@ -252,8 +252,10 @@ class RequestQueue:
         return item
 
     async def _expire(self) -> None:
-        for item in await self._store.expire(self._world.wall_clock()):
-            await self._tell("expired", item.id, item.reason)
+        expired = await self._store.expire(self._world.wall_clock())
+        for left, item in zip(reversed(range(len(expired))), expired, strict=True):
+            # They left the store together, and are told of one by one.
+            await self._tell("expired", item.id, item.reason, depth_change=left)
 
     async def _deliver(self, item: Item) -> Ruling:
         try:
