@@ -10,6 +10,7 @@ led by a generator: they check what time it is afterwards, and in virtual time i
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import io
 import json
@@ -106,6 +107,7 @@ def cases(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
 def run(name: str) -> dict[str, Any]:
     module = importlib.import_module(f"test.test_asyncio.{name}")
     patch(module)
+    gc.freeze()  # the tests collect garbage a thousand times: spare them all that was imported
     loaded = list(cases(unittest.defaultTestLoader.loadTestsFromModule(module)))
     excluded = {test.id(): test for test in loaded if getattr(test, "_testMethodName", "") in EXCLUDED}
     suite = unittest.TestSuite(test for test in loaded if test.id() not in excluded)

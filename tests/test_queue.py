@@ -397,6 +397,14 @@ class TestEnds:
         assert desk.sent == []
         assert desk.events == [("accepted", "a"), ("expired", "a")]
 
+    def test_what_expires_together_leaves_one_by_one(self):
+        async def script(desk):
+            await desk.add("a", "b", "c")
+            await asyncio.sleep(200)
+
+        desk = at_desk(script, ready=False, ttl_s=100)
+        assert [event.depth for event in desk.recorder if event.event == "expired"] == [2, 1, 0]
+
     def test_offline_the_old_expire_too_within_a_minute(self):
         async def script(desk):
             await desk.add("a")

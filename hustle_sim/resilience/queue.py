@@ -260,7 +260,8 @@ class RequestQueue:
         """None: nothing to do before somebody calls ``wake``."""
         ready_at_s = self._ready_at_s()
         if self._policy.flush_on == "verdict":
-            return None
+            jitter_s = self._halted_until_s - now_s
+            return jitter_s if jitter_s > 0 else None
         try:
             due_at = await self._store.next_due()
         except StoreError:
