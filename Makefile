@@ -1,12 +1,13 @@
 # make serve   the dashboard on http://localhost:5006
 # make test    everything that must hold: ruff, mypy, pytest
+# make soak    simulated crashes until Ctrl-C, with what they found
 # make bench   what the simulation costs, in one run
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test lint bench clean
+.PHONY: serve test lint soak bench clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -31,6 +32,9 @@ lint: $(VENV)/.test
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: $(VENV)/.app
+	$(BIN)/hustle-sim soak
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import loop, stack
+from benchmarks import durable, loop, stack
 
 
 def main() -> None:
@@ -11,10 +11,11 @@ def main() -> None:
         ("The loop", loop.measure()),
         ("The stack", stack.measure()),
         ("Memory", stack.memory()),
+        ("The durable queue (ratios: time of ours over theirs)", durable.measure()),
     ):
         print(f"\n{title}")
         for name, value in figures.items():
-            print(f"  {name:45} {value:>12,.2f}")
+            print(f"  {name:75} {value:>12,.2f}")
 
 
 if __name__ == "__main__":

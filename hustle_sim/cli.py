@@ -1,4 +1,4 @@
-"""The command line: ``hustle-sim run | scenarios | policy | probe | serve``.
+"""The command line: ``hustle-sim run | scenarios | policy | queue | probe | serve``.
 
 Results go to standard output, everything else to standard error. Bad input is one sentence and exit code 2.
 """
@@ -21,6 +21,7 @@ from rich.table import Table
 from hustle_sim._version import __version__
 from hustle_sim.inputs import InputError, format_duration
 from hustle_sim.policy import PRESETS, Policy
+from hustle_sim.queue_cli import queue_app
 
 if TYPE_CHECKING:
     from hustle_sim.analysis import Run
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 policy_app = typer.Typer(help="Show or save a policy.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(policy_app, name="policy")
+app.add_typer(queue_app, name="queue")
 
 _out = Console()
 _err = Console(stderr=True, highlight=False)
@@ -179,6 +181,54 @@ def serve(
     from hustle_sim.dashboard import serve as serve_dashboard
 
     serve_dashboard(port=port, show=show)
+
+
+@app.command()
+def soak(
+    cases: Annotated[int | None, typer.Option(help="So many cases; default: until Ctrl-C.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+) -> None:
+    """Crash simulated apps at random moments, break their store and backend, and check that nothing is lost."""
+    from hustle_sim.simulation.soak import account, shrink
+    from hustle_sim.simulation.soak import soak as run_soak
+
+    with _progress() as progress:
+        task = progress.add_task("cases", total=cases)
+        result = run_soak(
+            seed, cases, tell=lambda now: progress.update(task, completed=now.cases, description=f"{now.cases:,} cases")
+        )
+    table = Table("Soak", "", box=None, pad_edge=False)
+    table.columns[1].justify = "right"
+    for name, value in result.lines():
+        table.add_row(name, value)
+    _out.print(table)
+    for verdict in result.failed:
+        _out.print(account(verdict), markup=False, soft_wrap=True)
+    if result.failed:
+        smallest = shrink(result.failed[0].case)
+        _out.print(f"the first, shrunk: hustle-sim replay '{smallest.to_json()}'", markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    case: Annotated[str, typer.Argument(help="A seed, or a case as JSON.", metavar="SEED|JSON")],
+    shrunk: Annotated[bool, typer.Option(help="Take away what is not needed to fail.")] = False,
+) -> None:
+    """Run one case of the soak again, and tell what happened in it."""
+    from hustle_sim.simulation.cases import Case
+    from hustle_sim.simulation.soak import shrink
+    from hustle_sim.simulation.trials import run_case
+
+    chosen = Case.draw(int(case)) if case.lstrip("-").isdecimal() else Case.from_json(case)
+    if shrunk:
+        chosen = shrink(chosen)
+    verdict = run_case(chosen)
+    typer.echo("\n".join(verdict.log))
+    typer.echo(f"the case: {chosen.to_json()}")
+    typer.echo("\n".join(f"VIOLATED at {each}" for each in verdict.violations) or "every invariant held")
+    if verdict.violations:
+        raise typer.Exit(1)
 
 
 async def _probe_once(settings: Settings, policy: Policy) -> None:

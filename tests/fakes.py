@@ -263,7 +263,11 @@ def assert_conserved(events: Iterable[Any]) -> None:
             if event.event != "dropped":
                 # What was dropped left no trace: its id may come again.
                 ended.add(event.message_id)
-        elif event.event in ("leased", "released"):
+        elif event.event == "requeued":
+            assert event.message_id in pending | ended, f"never accepted: {event}"
+            ended.discard(event.message_id)
+            pending.add(event.message_id)
+        elif event.event in ("leased", "released", "unknown"):
             assert event.message_id in pending, f"not pending: {event}"
         assert event.depth == len(pending), f"{len(pending)} are pending: {event}"
 

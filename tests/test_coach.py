@@ -355,7 +355,12 @@ class TestWhatIsNotSent:
 
         rig = with_rig(
             script,
-            policy(retry__budget_share=0, retry__budget_floor_per_min=3, queue__flush_on="verdict"),
+            policy(
+                retry__budget_share=0,
+                retry__budget_floor_per_min=3,
+                queue__flush_on="verdict",
+                queue__flush_jitter_s=0,
+            ),
             chat=REFUSED,
         )
         assert len(rig.backend.chats) == 4 + 3
@@ -696,7 +701,152 @@ class TestLeaving:
         with_rig(script)
 
 
+class TestConversations:
+    def test_while_an_earlier_one_waits_the_next_joins_it_and_they_arrive_in_order(self):
+        async def script(rig):
+            replies = [await rig.coach.send(text, conversation="talk") for text in ("one", "two", "three")]
+            assert [(reply.source, reply.queued) for reply in replies] == [("fallback", True)] * 3
+            await asyncio.sleep(100)
+            reply = await rig.coach.send("four", conversation="talk")
+            assert reply.source == "backend"
+
+        # The first fails, the backend is well again for the second, which must not overtake it.
+        rules = policy(request__max_attempts=1, queue__base_s=5, queue__flush_jitter_s=0)
+        rig = with_rig(script, rules, chat=[REFUSED, REFUSED, OK])
+        assert [chat.text for chat in rig.backend.chats] == ["one", "one", "one", "two", "three", "four"]
+        assert [delivery.via for delivery in rig.deliveries] == ["queue"] * 3
+
+    def test_others_are_not_held_up(self):
+        async def script(rig):
+            await rig.coach.send("one", conversation="talk")
+            await asyncio.sleep(1)
+            assert (await rig.coach.send("two", conversation="other")).source == "backend"
+            assert (await rig.coach.send("three")).source == "backend"
+
+        with_rig(
+            script,
+            policy(request__max_attempts=1, queue__base_s=60, queue__flush_jitter_s=0),
+            chat=[REFUSED, REFUSED, OK],
+        )
+
+    def test_wait_for_a_late_answer_of_the_first(self):
+        async def script(rig):
+            await rig.coach.send("one", conversation="talk")
+            reply = await rig.coach.send("two", conversation="talk")
+            assert (reply.source, reply.queued) == ("fallback", True)
+            await asyncio.sleep(60)
+
+        rig = with_rig(script, policy(), chat=[ok(20), OK])
+        assert [(round(chat.time_s), chat.text) for chat in rig.backend.chats] == [(1, "one"), (21, "two")]
+        assert [delivery.via for delivery in rig.deliveries] == ["late", "queue"]
+
+    def test_a_store_that_cannot_say_holds_up_nobody(self):
+        async def script(rig):
+            assert (await rig.coach.send("one", conversation="talk")).source == "backend"
+
+        with_rig(script, policy(), store=BrokenStore())
+
+
+class TestUnknownFate:
+    """The backend may have processed what it did not answer: what then is the policy's."""
+
+    @staticmethod
+    def after(fate, chat, wait_s=120, **changes):
+        seen = []
+
+        async def script(rig):
+            seen.append(await rig.coach.send("Hi"))
+            await asyncio.sleep(wait_s)
+            [item] = await rig.store.items()
+            seen.append(item)
+
+        changes = {"request__max_attempts": 1, "queue__flush_jitter_s": 0, "queue__unknown_fate": fate, **changes}
+        return with_rig(script, policy(**changes), chat=chat), *seen
+
+    LOST = Step(0.05, Outcome.HTTP_5XX)
+
+    def test_replay(self):
+        rig, reply, item = self.after("replay", [self.LOST, OK])
+        assert (reply.queued, item.state, item.uncertain) == (True, "delivered", True)
+        assert len(rig.backend.chats) == 2
+
+    def test_ask(self):
+        rig, reply, item = self.after("ask", [self.LOST, OK])
+        assert (reply.queued, item.state) == (True, "unknown")
+        assert len(rig.backend.chats) == 1
+
+    def test_drop_and_the_person_is_not_told_that_it_will_be_answered(self):
+        rig, reply, item = self.after("drop", [self.LOST, OK])
+        assert (reply.queued, item.state) == (False, "dead")
+        assert "could not be saved" in reply.text
+        assert len(rig.backend.chats) == 1
+
+    @pytest.mark.parametrize(("fate", "state"), [("replay", "delivered"), ("ask", "unknown"), ("drop", "dead")])
+    def test_a_request_that_stays_without_an_answer_past_its_window(self, fate, state):
+        _, reply, item = self.after(fate, [HANG, OK])
+        # At the deadline the request was still under way.
+        assert (reply.queued, item.state) == (True, state)
+
+    def test_a_doubt_of_an_earlier_attempt_is_kept(self):
+        _, _, item = self.after("ask", [self.LOST, REFUSED, OK], request__max_attempts=2)
+        assert item.state == "unknown"
+
+    @pytest.mark.parametrize("fate", ["replay", "ask", "drop"])
+    def test_what_was_surely_not_processed_is_sent_again_in_any_case(self, fate):
+        _, reply, item = self.after(fate, [REFUSED, OK])
+        assert (reply.queued, item.state, item.uncertain) == (True, "delivered", False)
+
+
+class TestAnIdThatComesAgain:
+    @staticmethod
+    def sent_twice(first, wait_s, chat, **changes):
+        replies = []
+
+        async def script(rig):
+            for text in (first, "Hi"):
+                replies.append(await rig.coach.send(text, message_id="mine"))
+                await asyncio.sleep(wait_s)
+
+        rules = policy(request__max_attempts=1, queue__flush_jitter_s=0, **changes)
+        rig = with_rig(script, rules, chat=chat)
+        assert_conserved(rig.recorder)
+        return replies[1]
+
+    def test_while_it_waits_it_is_saved(self):
+        reply = self.sent_twice("Hi", 1, REFUSED)
+        assert (reply.source, reply.queued) == ("fallback", True)
+
+    def test_after_its_delivery_it_has_the_answer_that_was_given(self):
+        reply = self.sent_twice("Hi", 30, [REFUSED, ok(0.1, "Bravo!"), REFUSED])
+        assert (reply.text, reply.source, reply.queued) == ("Bravo!", "cache", False)
+
+    def test_after_its_death_nobody_says_that_it_is_saved(self):
+        reply = self.sent_twice("Hi", 60, BAD_MESSAGE, queue__max_attempts=1)
+        assert (reply.source, reply.queued) == ("fallback", False)
+
+    def test_another_text_under_it_is_not_saved(self):
+        reply = self.sent_twice("Quite another", 1, REFUSED)
+        assert (reply.source, reply.queued) == ("fallback", False)
+
+
 class TestStore:
+    def test_an_answer_that_cannot_be_stored_is_told_once_and_the_message_sent_once(self):
+        store = BrokenStore("settle")
+
+        async def script(rig):
+            for text, chat in (("late", ok(20)), ("queue", down_between(0, 40))):
+                rig.backend.chat_script = chat if callable(chat) else lambda now_s, chat=chat: chat
+                assert (await rig.coach.send(text)).queued
+            await asyncio.sleep(100)
+            store.broken = False
+            await asyncio.sleep(100)
+            assert {item.reply for item in await store.items(ItemState.DELIVERED)} == {"Well done!"}
+            assert await store.depth() == 0
+
+        rig = with_rig(script, policy(), store=store)
+        assert sorted(delivery.via for delivery in rig.deliveries) == ["late", "queue"]
+        assert sorted(rig.backend.processed) == sorted({chat.key for chat in rig.backend.chats})
+
     def test_a_store_that_fails_says_that_nothing_was_saved_and_never_raises(self, caplog):
         async def script(rig):
             reply = await rig.coach.send("Hi")

@@ -22,7 +22,7 @@ class Desk:
     def __init__(self, outcomes=(), *, takes_s=0.1, until_s=0.0, store=None, uniform=middle, ready=True, **policy):
         self.recorder = Recorder()
         self.store = store if store is not None else MemoryStore()
-        self.policy = QueuePolicy(**policy)
+        self.policy = QueuePolicy(**{"flush_jitter_s": 0, **policy})
         self.outcomes, self.takes_s = iter(outcomes), takes_s
         self.until_s = until_s
         self.is_ready = ready
@@ -107,8 +107,18 @@ class TestRuling:
         assert self.rule(DOWN, tries=10**6).wait_s == 30
 
     @pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.CANCELLED])
-    def test_what_was_never_sent_need_not_wait(self, outcome):
-        assert self.rule(outcome, tries=5) == Ruling(None, 0, 0.0, trouble=True)
+    def test_what_the_backend_did_not_judge_need_not_wait(self, outcome):
+        uncertain = outcome is Outcome.CANCELLED
+        assert self.rule(outcome, tries=5) == Ruling(None, 0, 0.0, trouble=True, uncertain=uncertain)
+
+    def test_what_may_have_been_processed_ends_as_the_policy_says(self):
+        for outcome in Outcome:
+            may_be_done = outcome in (Outcome.TIMEOUT, Outcome.HTTP_5XX, Outcome.BAD_BODY, Outcome.CANCELLED)
+            for fate, end in (("replay", None), ("ask", ItemState.UNKNOWN), ("drop", ItemState.DEAD)):
+                ruling = self.rule(outcome, unknown_fate=fate)
+                assert ruling.uncertain == may_be_done
+                if outcome is not OK:
+                    assert ruling.state is (end if may_be_done else None)
 
 
 class TestAdd:
@@ -151,7 +161,7 @@ class TestAdd:
     def test_a_store_that_fails_answers_rejected_with_the_reason(self):
         async def script(desk):
             added = await desk.queue.add("a", "t", 1)
-            assert added == (Answer.REJECTED, None, "the disk is full")
+            assert added == (Answer.REJECTED, None, "the disk is full", None)
 
         desk = at_desk(script, store=BrokenStore())
         assert desk.events == [("rejected", "a")]
@@ -355,6 +365,20 @@ class TestFlush:
         at_desk(script)
 
 
+@pytest.mark.real
+def test_a_clock_that_never_stands_still_is_no_reason_to_wait():
+    async def main():
+        async with Desk(takes_s=0.0, drain_per_s=1000, base_s=0.01) as desk:
+            await desk.add("a", "b")
+            for _ in range(100):
+                await asyncio.sleep(0.01)
+                if len(desk.delivered) == 2:
+                    break
+        assert desk.delivered == ["a", "b"]
+
+    asyncio.run(main())
+
+
 class TestEnds:
     def test_a_message_that_the_backend_refuses_is_dead_after_its_attempts_and_kept(self):
         async def script(desk):
@@ -445,7 +469,7 @@ class TestInFlight:
         async def script(desk):
             await desk.queue.add("a", "t", 1, in_flight_s=38)
             await asyncio.sleep(30)
-            await desk.queue.give_back("a")
+            await desk.queue.give_back("a", uncertain=False)
             await asyncio.sleep(1)
 
         assert at_desk(script).sent == [(30, "a")]
@@ -466,8 +490,9 @@ class TestInFlight:
                 overflow="reject",
             )
             await desk.queue.delivered("a", "x")
-            await desk.queue.give_back("a")
-            await desk.queue.give_back("unknown")
+            await desk.queue.give_back("a", uncertain=False)
+            await desk.queue.give_back("a", uncertain=True)
+            await desk.queue.give_back("unknown", uncertain=False)
 
         assert at_desk(script).events == []
 
@@ -507,6 +532,38 @@ class TestTrouble:
         at_desk(script, store=store, base_s=0, cap_s=0)
         assert len(caplog.records) <= 101
 
+    @pytest.mark.parametrize("fate", ["replay", "ask", "drop"])
+    def test_an_answer_that_cannot_be_stored_is_stored_later_and_neither_sent_nor_told_again(self, fate):
+        store = BrokenStore("settle")
+
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(25)
+            store.broken = False
+            await asyncio.sleep(30)
+            [item] = await desk.store.items(ItemState.DELIVERED)
+            assert item.reply == "reply"
+
+        desk = at_desk(script, store=store, unknown_fate=fate)
+        assert desk.names == desk.delivered == ["a"]
+        assert desk.events[-1] == ("delivered", "a")
+
+    def test_a_late_answer_that_cannot_be_stored_is_stored_later_and_not_sent_again(self):
+        store = BrokenStore("settle")
+
+        async def script(desk):
+            await desk.queue.add("a", "t", 1, in_flight_s=38)
+            await desk.queue.delivered("a", "late")
+            await asyncio.sleep(30)
+            store.broken = False
+            await asyncio.sleep(30)
+            [item] = await desk.store.items(ItemState.DELIVERED)
+            assert item.reply == "late"
+
+        desk = at_desk(script, store=store)
+        assert desk.sent == []
+        assert desk.delivered == []
+
     def test_an_end_that_cannot_be_stored_is_tried_again_after_the_lease(self):
         store = BrokenStore("settle")
 
@@ -515,9 +572,9 @@ class TestTrouble:
             await asyncio.sleep(5)
             store.broken = False
             await asyncio.sleep(30)
-            assert await desk.store.depth() == 0
+            assert [item.reason for item in await desk.store.items(ItemState.DEAD)] == ["http_4xx"]
 
-        desk = at_desk(script, store=store)
+        desk = at_desk(script, [BAD, BAD], store=store, max_attempts=1)
         assert [round(time_s) for time_s, _ in desk.sent] == [0, 18]
 
     def test_a_sender_or_listener_that_raises_does_not_stop_the_queue(self, caplog):
@@ -550,6 +607,336 @@ class TestTrouble:
         run_virtual(main())
 
 
+class TestConversations:
+    @staticmethod
+    async def say(desk, *names, talk="talk", **more):
+        for name in names:
+            await desk.queue.add(name, f"text {name}", 1, conversation=talk, **more)
+
+    def test_keep_their_order_whatever_happens_to_the_first(self):
+        async def script(desk):
+            await self.say(desk, "a", "b", "c")
+            await desk.queue.add("urgent", "t", 0, conversation="talk")
+            await asyncio.sleep(100)
+
+        desk = at_desk(script, [BAD, DOWN, BAD, BAD], drain_per_s=1000)
+        assert desk.delivered == ["b", "c", "urgent"]
+        assert desk.names == ["a"] * 4 + ["b", "c", "urgent"]
+
+    def test_do_not_hold_up_each_other(self):
+        async def script(desk):
+            await self.say(desk, "a")
+            await asyncio.sleep(0.5)
+            await self.say(desk, "b")
+            await self.say(desk, "x", talk="other")
+            await asyncio.sleep(2)
+
+        desk = at_desk(script, [BAD], base_s=60)
+        assert desk.delivered == ["x"]
+
+    def test_wait_for_one_that_is_still_in_flight_and_go_on_at_once_after_it(self):
+        async def script(desk):
+            await self.say(desk, "a", in_flight_s=38)
+            await self.say(desk, "b")
+            await asyncio.sleep(10)
+            assert desk.sent == []
+            await desk.queue.delivered("a", "late")
+            await asyncio.sleep(1)
+
+        assert at_desk(script).sent == [(10, "b")]
+
+    @pytest.mark.parametrize("end", ["cancel", "answer"])
+    def test_wait_for_one_that_a_person_is_asked_about(self, end):
+        async def script(desk):
+            await self.say(desk, "a", uncertain=True)
+            await self.say(desk, "b")
+            await asyncio.sleep(10)
+            assert desk.sent == []
+            assert await (desk.queue.cancel("a") if end == "cancel" else desk.queue.retry("a"))
+            await asyncio.sleep(2)
+
+        desk = at_desk(script, unknown_fate="ask")
+        assert desk.names == (["b"] if end == "cancel" else ["a", "b"])
+
+    def test_waiting_costs_nothing(self):
+        calls = 0
+
+        class Counted(MemoryStore):
+            async def claim(self, *args, **more):
+                nonlocal calls
+                calls += 1
+                return await super().claim(*args, **more)
+
+        async def script(desk):
+            await self.say(desk, "a", in_flight_s=1000)
+            await self.say(desk, "b")
+            await asyncio.sleep(900)
+
+        at_desk(script, store=Counted())
+        assert calls < 10
+
+
+class TestAgeing:
+    def test_a_low_priority_that_has_waited_long_goes_before_an_urgent_one_that_has_not(self):
+        async def script(desk):
+            await desk.add("low", priority=2)
+            await asyncio.sleep(1100)
+            await desk.add("middle", priority=0)
+            await asyncio.sleep(200)
+            await desk.add("late", priority=0)
+            desk.recover()
+            await asyncio.sleep(10)
+
+        assert at_desk(script, ready=False, ageing_s=600).names == ["middle", "low", "late"]
+
+    def test_off_it_is_first_in_first_out(self):
+        async def script(desk):
+            await desk.add("a", priority=2)
+            await asyncio.sleep(1)
+            await desk.add("b", priority=0)
+            desk.recover()
+            await asyncio.sleep(10)
+
+        assert at_desk(script, ready=False, ageing_s=0).names == ["a", "b"]
+
+    @given(st.floats(1, 600), st.integers(0, 2), st.lists(st.tuples(st.floats(0.1, 2), st.integers(0, 2)), max_size=60))
+    def test_nobody_starves(self, ageing_s, priority, others):
+        # One is sent each second and more keep coming: what came after two steps of ageing can't go before it.
+        async def script(desk):
+            await desk.add("it", priority=priority)
+            for number, (wait_s, other) in enumerate(others):
+                await asyncio.sleep(wait_s)
+                await desk.add(str(number), priority=other)
+            await asyncio.sleep(100)
+            assert await desk.store.depth() == 0
+
+        desk = at_desk(script, takes_s=0.01, drain_per_s=1, ageing_s=ageing_s)
+        sent = desk.names[: desk.names.index("it")]
+        created = {event.message_id: event.time_s for event in desk.recorder if event.event == "accepted"}
+        assert all(created[name] <= priority * ageing_s + 1e-6 for name in sent)
+
+
+class TestFlushJitter:
+    def test_clients_do_not_come_back_all_at_once(self):
+        async def script(desk):
+            await desk.add("a")
+            desk.recover()
+            await asyncio.sleep(60)
+
+        starts = [
+            at_desk(script, ready=False, flush_jitter_s=20, uniform=lambda *key, u=u: u).sent[0][0]
+            for u in (0.0, 0.25, 0.75)
+        ]
+        assert starts == pytest.approx([0, 5, 15], abs=0.02)
+
+    def test_in_the_first_designs_way_too_and_no_message_is_forgotten(self):
+        async def script(desk):
+            await asyncio.sleep(10)
+            await desk.add("a", "b")
+            desk.recover()
+            await asyncio.sleep(60)
+
+        desk = at_desk(script, ready=False, flush_jitter_s=20, flush_on="verdict")
+        assert [time_s for time_s, _ in desk.sent] == pytest.approx([20, 20.5])
+
+    def test_each_recovery_draws_anew_and_other_wakes_do_not_cut_it_short(self):
+        async def script(desk):
+            await desk.add("a")
+            desk.recover()
+            await asyncio.sleep(1)
+            await desk.add("b")
+            desk.queue.wake()
+            await asyncio.sleep(3)
+            assert desk.sent == []
+            await asyncio.sleep(60)
+            desk.is_ready = False
+            await desk.add("c")
+            await asyncio.sleep(100 - asyncio.get_running_loop().time())
+            desk.recover()
+            await asyncio.sleep(60)
+
+        draws = {1: 0.5, 2: 0.25}
+        desk = at_desk(script, ready=False, flush_jitter_s=10, uniform=lambda stream, *key: draws.get(key[-1], 0.5))
+        assert [time_s for time_s, _ in desk.sent] == pytest.approx([5, 5.5, 102.5], abs=0.02)
+
+
+class TestUnknownFate:
+    LOST = Outcome.TIMEOUT
+
+    def test_replay_sends_it_again(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(60)
+            [item] = await desk.store.items()
+            assert item.uncertain
+
+        desk = at_desk(script, [self.LOST])
+        assert (desk.names, desk.delivered) == (["a", "a"], ["a"])
+
+    def test_ask_keeps_it_until_a_person_says(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(1000)
+            [item] = await desk.store.items(ItemState.UNKNOWN)
+            assert (item.reason, await desk.store.depth()) == ("timeout", 1)
+            assert await desk.queue.retry("a")
+            await asyncio.sleep(10)
+
+        desk = at_desk(script, [self.LOST], unknown_fate="ask")
+        assert (len(desk.sent), desk.delivered) == (2, ["a"])
+        assert [event for event, _ in desk.events] == [
+            "accepted", "leased", "unknown", "requeued", "leased", "delivered",
+        ]  # fmt: skip
+
+    def test_once_told_to_send_it_a_refusal_is_no_reason_to_ask_again(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(10)
+            await desk.queue.retry("a")
+            await asyncio.sleep(60)
+
+        desk = at_desk(script, [self.LOST, Outcome.REFUSED, Outcome.REFUSED], unknown_fate="ask")
+        assert desk.delivered == ["a"]
+
+    def test_asked_for_too_long_it_expires_by_itself(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(200)
+
+        desk = at_desk(script, [self.LOST], unknown_fate="ask", ttl_s=100)
+        assert desk.events[-1] == ("expired", "a")
+
+    def test_drop_gives_it_up_visibly(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(60)
+            [item] = await desk.store.items(ItemState.DEAD)
+            assert (item.reason, item.uncertain) == ("timeout", False)
+
+        assert len(at_desk(script, [self.LOST], unknown_fate="drop").sent) == 1
+
+    @pytest.mark.parametrize(
+        ("fate", "state"), [("replay", "delivered"), ("ask", "unknown"), ("drop", "dead")], ids=lambda each: each
+    )
+    def test_after_a_crash_it_may_have_been_processed(self, fate, state):
+        async def script(desk):
+            # The other process died while it was sending this.
+            await desk.queue.add("a", "t", 1)
+            await desk.store.claim(START, owner="dead process", until=START + 18)
+            desk.is_ready = True
+            await asyncio.sleep(100)
+            [item] = await desk.store.items()
+            assert (item.state, item.uncertain) == (state, True)
+
+        desk = at_desk(script, ready=False, unknown_fate=fate)
+        assert desk.names == (["a"] if fate == "replay" else [])
+
+    @pytest.mark.parametrize(
+        ("fate", "state"), [("replay", "delivered"), ("ask", "unknown"), ("drop", "dead")], ids=lambda each: each
+    )
+    def test_given_back_it_may_have_been_processed(self, fate, state):
+        async def script(desk):
+            for name in ("a", "b"):
+                await desk.queue.add(name, "t", 1, in_flight_s=38)
+                assert await desk.queue.give_back(name, uncertain=name == "a") == (state != "dead" or name == "b")
+            await asyncio.sleep(10)
+            a, b = await desk.store.items()
+            assert (a.state, b.state) == (state, "delivered")
+
+        at_desk(script, unknown_fate=fate)
+
+    @pytest.mark.parametrize(
+        ("fate", "state"), [("replay", "ready"), ("ask", "unknown"), ("drop", "dead")], ids=lambda each: each
+    )
+    def test_added_after_an_attempt_without_an_answer(self, fate, state):
+        async def script(desk):
+            await desk.add("full")
+            added = await desk.queue.add("a", "t", 1, uncertain=True)
+            assert (added.item is None) == (state != "dead")
+            assert [item.state for item in await desk.store.items()] == ["ready", "dead"][: 1 + (state == "dead")]
+
+        at_desk(script, ready=False, unknown_fate=fate, max_size=1, warn_size=1)
+
+        async def with_room(desk):
+            added = await desk.queue.add("a", "t", 1, uncertain=True)
+            assert (added.item.state, await desk.store.depth()) == (state, int(state != "dead"))
+
+        desk = at_desk(with_room, ready=False, unknown_fate=fate)
+        assert desk.events[1:] == ([] if fate == "replay" else [(state, "a")])
+
+
+class TestByHand:
+    def test_a_dead_message_is_sent_again_with_all_its_attempts_and_a_new_life(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(60)
+            assert await desk.queue.retry("a")
+            [item] = await desk.store.items()
+            assert (item.attempts, item.expires_at) == (0, START + 60 + 100)
+            await asyncio.sleep(60)
+
+        desk = at_desk(script, [BAD] * 5, ttl_s=100)
+        assert (len(desk.sent), desk.delivered) == (6, ["a"])
+        assert ("requeued", "a") in desk.events
+
+    def test_a_displaced_message_is_visible_and_can_be_sent_after_all(self):
+        async def script(desk):
+            await desk.add("low", priority=2)
+            await desk.add("high", priority=0)
+            [dead] = await desk.store.items(ItemState.DEAD)
+            assert (dead.id, dead.text, dead.reason) == ("low", "text low", "displaced")
+            assert await desk.queue.retry("low")
+            desk.recover()
+            await asyncio.sleep(10)
+
+        assert at_desk(script, ready=False, max_size=1, warn_size=1).delivered == ["high", "low"]
+
+    def test_only_what_has_ended_without_an_answer_is_retried(self):
+        async def script(desk):
+            await desk.add("a")
+            assert [await desk.queue.retry(name) for name in ("a", "none")] == [False, False]
+            desk.recover()
+            await asyncio.sleep(1)
+            assert not await desk.queue.retry("a")
+
+        assert at_desk(script, ready=False).delivered == ["a"]
+
+    def test_cancelled_it_is_not_sent(self):
+        async def script(desk):
+            await desk.add("a", "b")
+            assert [await desk.queue.cancel(name) for name in ("a", "a", "none")] == [True, False, False]
+            desk.recover()
+            await asyncio.sleep(10)
+            [item] = await desk.store.items(ItemState.CANCELLED)
+            assert (item.id, item.reason) == ("a", "by hand")
+
+        desk = at_desk(script, ready=False)
+        assert desk.delivered == ["b"]
+        assert ("cancelled", "a") in desk.events
+
+    def test_what_is_being_sent_cannot_be_cancelled(self):
+        async def script(desk):
+            await desk.add("a")
+            await asyncio.sleep(1)
+            assert not await desk.queue.cancel("a")
+
+        at_desk(script, takes_s=10)
+
+
+def test_an_id_that_comes_again_says_how_the_first_one_stands():
+    async def script(desk):
+        await desk.add("a")
+        assert (await desk.queue.add("a", "text a", 1)).item.state is ItemState.READY
+        desk.recover()
+        await asyncio.sleep(1)
+        again = await desk.queue.add("a", "text a", 1)
+        assert (again.answer, again.item.state, again.item.reply) == (Answer.DUPLICATE, ItemState.DELIVERED, "reply")
+        other = await desk.queue.add("a", "quite another text", 1)
+        assert other == (Answer.REJECTED, None, "another message has this id", None)
+
+    at_desk(script, ready=False)
+
+
 policies = st.fixed_dictionaries(
     {
         "overflow": st.sampled_from(["displace", "reject", "drop-oldest"]),
@@ -565,11 +952,16 @@ policies = st.fixed_dictionaries(
         "drain_concurrency": st.integers(1, 5),
         "lease_s": st.sampled_from([10, 18]),
         "max_size": st.integers(1, 6),
+        "flush_jitter_s": st.sampled_from([0, 5, 30]),
+        "ageing_s": st.sampled_from([0, 10, 600]),
+        "unknown_fate": st.sampled_from(["replay", "ask", "drop"]),
     }
 )
 doings = st.lists(
     st.tuples(
-        st.sampled_from(["add", "add", "add", "fly", "land", "back", "recover", "lose", "wake"]),
+        st.sampled_from(
+            ["add", "add", "add", "fly", "land", "back", "recover", "lose", "wake", "retry", "cancel"],
+        ),
         st.integers(0, 12),
         st.integers(0, 2),
         st.floats(0, 30),
@@ -584,13 +976,18 @@ def test_nothing_leaves_silently_whatever_happens(policy, doings, outcomes, take
         for what, number, priority, wait_s in doings:
             name = str(number)
             if what == "add":
-                await desk.queue.add(name, "t", priority)
+                talk = ("", "", "x", "y")[number % 4]
+                await desk.queue.add(name, "t", priority, conversation=talk, uncertain=number % 5 == 0)
             elif what == "fly":
                 await desk.queue.add(name, "t", priority, in_flight_s=20)
             elif what == "land":
                 await desk.queue.delivered(name, "late")
             elif what == "back":
-                await desk.queue.give_back(name)
+                await desk.queue.give_back(name, uncertain=number % 2 == 0)
+            elif what == "retry":
+                await desk.queue.retry(name)
+            elif what == "cancel":
+                await desk.queue.cancel(name)
             elif what == "recover":
                 desk.recover()
             elif what == "lose":

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hustle_sim.resilience import sqlite_store
 from hustle_sim.resilience.sqlite_store import SQLiteStore
 from hustle_sim.resilience.store import Answer, Item, ItemState, MemoryStore, StoreError
 
 READY, LEASED, DELIVERED = ItemState.READY, ItemState.LEASED, ItemState.DELIVERED
-DEAD, EXPIRED = ItemState.DEAD, ItemState.EXPIRED
+DEAD, EXPIRED, CANCELLED, UNKNOWN = ItemState.DEAD, ItemState.EXPIRED, ItemState.CANCELLED, ItemState.UNKNOWN
 
 
 def item(name, priority=1, *, now=0.0, ttl_s=1000.0, **more):
@@ -73,6 +74,35 @@ class TestAdd:
 
         in_store(main)
 
+    def test_answers_with_the_item_as_it_stands(self, in_store):
+        async def main(store):
+            added = await store.add(item("a"), max_size=9, overflow="reject")
+            assert added == (Answer.ACCEPTED, None, "", replace(item("a"), sequence=1))
+            await claim(store, 0)
+            await store.settle("a", "me", DELIVERED, reply="hello")
+            again = await store.add(item("a"), max_size=9, overflow="reject")
+            assert (again.item.state, again.item.reply) == (DELIVERED, "hello")
+
+        in_store(main)
+
+    def test_what_has_ended_already_needs_no_room(self, in_store):
+        async def main(store):
+            await add(store, item("a", 2))
+            assert await add(store, replace(item("b"), state=DEAD), max_size=1) == ["accepted"]
+            assert await store.depth() == 1
+
+        in_store(main)
+
+    def test_what_waits_for_a_person_takes_room_and_is_not_displaced(self, in_store):
+        async def main(store):
+            for overflow in ("displace", "drop-oldest"):
+                await add(store, replace(item(overflow, 2), state=UNKNOWN))
+            assert await store.depth() == 2
+            for overflow in ("displace", "drop-oldest"):
+                assert await add(store, item("b", 0), max_size=2, overflow=overflow) == ["rejected"]
+
+        in_store(main)
+
     def test_a_duplicate_displaces_nothing_when_full(self, in_store):
         async def main(store):
             await add(store, item("a", 2), item("b", 2))
@@ -113,7 +143,7 @@ class TestAdd:
         async def main(store):
             await add(store, item("a", 2))
             added = await store.add(item("b", 0), max_size=1, overflow="reject")
-            assert added == (Answer.REJECTED, None, "the queue is full")
+            assert added == (Answer.REJECTED, None, "the queue is full", None)
 
         in_store(main)
 
@@ -178,6 +208,217 @@ class TestClaim:
             assert await claim(store, 100.0) == "a"
             assert await claim(store, 50.0) is None
             assert await claim(store, 100.0) == "b"
+
+        in_store(main)
+
+
+class TestRank:
+    def test_decides_whatever_the_priority_says_then_first_in(self, in_store):
+        async def main(store):
+            ranks = {"a": 5.0, "b": 1.5, "c": 5.0, "d": -2.0}
+            await add(store, *(replace(item(name, 0), rank=rank) for name, rank in ranks.items()))
+            assert [await claim(store, 0) for _ in ranks] == ["d", "b", "a", "c"]
+
+        in_store(main)
+
+    def test_stays_with_an_item_that_is_released(self, in_store):
+        async def main(store):
+            await add(store, replace(item("a"), rank=1.0), replace(item("b"), rank=2.0))
+            await claim(store, 0)
+            await store.release("a", "me", not_before=0, attempts=0, reason="")
+            assert [await claim(store, 0), await claim(store, 0)] == ["a", "b"]
+
+        in_store(main)
+
+
+class TestConversations:
+    @staticmethod
+    async def say(store, *names, **more):
+        await add(store, *(item(name, conversation=name[0], **more) for name in names))
+
+    def test_one_at_a_time_in_the_order_of_adding(self, in_store):
+        async def main(store):
+            await self.say(store, "x1", "x2", "y1")
+            await add(store, replace(item("x3", 0), conversation="x"))
+            assert [await claim(store, 0) for _ in range(3)] == ["x1", "y1", None]
+            await store.settle("x1", "me", DELIVERED)
+            assert await claim(store, 0) == "x2"
+            await store.settle("x2", "me", DEAD)
+            assert await claim(store, 0) == "x3"
+
+        in_store(main)
+
+    def test_keep_their_order_under_releases_and_lease_ends(self, in_store):
+        async def main(store):
+            await self.say(store, "x1", "x2")
+            await claim(store, 0)
+            await store.release("x1", "me", not_before=50, attempts=0, reason="")
+            assert await claim(store, 49) is None
+            assert await claim(store, 50, "dead") == "x1"
+            assert await claim(store, 59) is None
+            assert await claim(store, 60) == "x1"
+            await store.settle("x1", "me", DELIVERED)
+            assert await claim(store, 60) == "x2"
+
+        in_store(main)
+
+    def test_wait_for_one_whose_fate_is_unknown_and_go_on_when_it_has_ended(self, in_store):
+        async def main(store):
+            await self.say(store, "x1", "x2", "x3", ttl_s=100)
+            await claim(store, 0)
+            await store.settle("x1", "me", UNKNOWN)
+            assert await claim(store, 0) is None
+            assert await store.cancel("x1", "why")
+            assert await claim(store, 0) == "x2"
+            await store.settle("x2", "me", UNKNOWN)
+            assert await claim(store, 99) is None
+            assert [each.id for each in await store.expire(100)] == ["x2", "x3"]
+
+        in_store(main)
+
+    def test_a_requeued_one_takes_its_old_place(self, in_store):
+        async def main(store):
+            await self.say(store, "x1", "x2")
+            await claim(store, 0)
+            await store.settle("x1", "me", DEAD)
+            assert await store.requeue("x1", 1.0, 500.0)
+            assert [await claim(store, 1), await claim(store, 1)] == ["x1", None]
+
+        in_store(main)
+
+    def test_what_waits_for_its_turn_is_not_due(self, in_store):
+        async def main(store):
+            await self.say(store, "x1", "x2")
+            await claim(store, 0, lease_s=70)
+            assert await claim(store, 5) is None
+            assert await store.next_due() == 70
+            await store.settle("x1", "me", UNKNOWN)
+            assert await store.next_due() is None
+            await store.cancel("x1", "")
+            assert await store.next_due() == 0
+
+        in_store(main)
+
+    def test_know_whether_something_of_them_waits(self, in_store):
+        async def main(store):
+            await add(store, item("a"))
+            assert not await store.has_pending("")
+            await self.say(store, "x1")
+            assert (await store.has_pending("x"), await store.has_pending("y")) == (True, False)
+            for state in (UNKNOWN, LEASED):
+                await add(store, item(state.value, conversation=state.value, state=state))
+                assert await store.has_pending(state.value)
+            await claim(store, 0)
+            await claim(store, 0)
+            await store.settle("x1", "me", DELIVERED)
+            assert not await store.has_pending("x")
+
+        in_store(main)
+
+
+class TestDoubt:
+    def test_a_lease_that_ran_out_leaves_it(self, in_store):
+        async def main(store):
+            await add(store, item("a"))
+            assert not (await store.claim(0, owner="dead", until=10)).uncertain
+            assert (await store.claim(10, owner="me", until=20)).uncertain
+            await store.release("a", "me", not_before=10, attempts=0, reason="", uncertain=False)
+            assert (await store.claim(10, owner="me", until=20)).uncertain
+
+        in_store(main)
+
+    def test_a_release_may_leave_it(self, in_store):
+        async def main(store):
+            await add(store, item("a"), item("b"))
+            for name in ("a", "b"):
+                await claim(store, 0)
+                await store.release(name, "me", not_before=50, attempts=0, reason="", uncertain=name == "a")
+            assert [each.uncertain for each in await store.items()] == [True, False]
+
+        in_store(main)
+
+    def test_what_is_unknown_is_pending_and_never_claimed(self, in_store):
+        async def main(store):
+            await add(store, item("a"), replace(item("b"), state=UNKNOWN))
+            await claim(store, 0)
+            assert await store.settle("a", "me", UNKNOWN, reason="timeout")
+            assert (await store.depth(), await store.next_due()) == (2, None)
+            assert await claim(store, 500) is None
+            assert (await store.items(UNKNOWN))[0].reason == "timeout"
+            assert [each.id for each in await store.expire(1000)] == ["a", "b"]
+            assert await store.depth() == 0
+
+        in_store(main)
+
+
+async def ended(store, name, state):
+    """Bring a new item to a state."""
+    await add(store, item(name))
+    if state is EXPIRED:
+        await store.expire(1000)
+    elif state is CANCELLED:
+        await store.cancel(name, "")
+    elif state is not READY:
+        await store.claim(0, owner="me", until=1e9)
+        if state is not LEASED:
+            await store.settle(name, "me", state)
+
+
+class TestByHand:
+    @pytest.mark.parametrize("state", list(ItemState))
+    def test_what_may_be_requeued_cancelled_and_deleted(self, in_store, state):
+        async def main(store):
+            for what in ("requeue", "cancel", "delete"):
+                await ended(store, what, state)
+            assert await store.requeue("requeue", 5, 2000) == (state in (DEAD, EXPIRED, CANCELLED, UNKNOWN))
+            assert await store.cancel("cancel", "why") == (state in (READY, UNKNOWN))
+            assert await store.delete("delete") == (state in (DEAD, EXPIRED, CANCELLED, DELIVERED))
+            assert not await store.requeue("none", 5, 2000)
+            assert not await store.cancel("none", "")
+            assert not await store.delete("none")
+            counts = await store.counts()
+            found = await store.items()
+            assert counts == {each: sum(one.state is each for one in found) for each in ItemState}
+
+        in_store(main)
+
+    def test_requeued_it_begins_anew_in_its_old_place(self, in_store):
+        async def main(store):
+            await add(store, item("a"), item("b"))
+            await claim(store, 0, "dead")
+            await claim(store, 0)
+            await claim(store, 10)
+            await store.settle("a", "me", UNKNOWN, reason="timeout")
+            await store.settle("b", "me", DEAD)
+            for name in ("b", "a"):
+                assert await store.requeue(name, 20.0, 99.0)
+            a, b = await store.items(READY)
+            assert (a.attempts, a.uncertain, a.not_before, a.expires_at, a.reason) == (0, False, 20, 99, "requeued")
+            assert (await store.depth(), await store.next_due()) == (2, 20)
+            assert await claim(store, 19) is None
+            assert [await claim(store, 20), await claim(store, 20)] == ["a", "b"]
+            assert [each.id for each in await store.expire(99)] == [b.id, a.id] or await store.depth() == 0
+
+        in_store(main)
+
+    def test_cancelled_it_keeps_the_reason(self, in_store):
+        async def main(store):
+            await add(store, item("a"))
+            assert await store.cancel("a", "by hand")
+            [gone] = await store.items(CANCELLED)
+            assert gone.reason == "by hand"
+            assert await claim(store, 0) is None
+            assert await store.depth() == 0
+
+        in_store(main)
+
+    def test_deleted_its_id_may_come_again(self, in_store):
+        async def main(store):
+            await ended(store, "a", DEAD)
+            assert await store.delete("a")
+            assert await store.items() == []
+            assert await add(store, item("a")) == ["accepted"]
+            assert await claim(store, 0) == "a"
 
         in_store(main)
 
@@ -298,7 +539,7 @@ class TestNextDue:
     def test_may_be_past(self, in_store):
         async def main(store):
             await add(store, item("a", now=3.0), item("b", now=1.0))
-            assert await store.next_due() == 1
+            assert await store.next_due() in (1, 3)
             assert await claim(store, 10) == "a"
             assert await store.next_due() == 1
 
@@ -329,10 +570,15 @@ def test_both_have_the_calls_of_the_port():
 names = st.sampled_from(["9", "10", "11", "12"])
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), names, st.integers(0, 2), st.integers(1, 60), st.integers(0, 9)),
+        st.tuples(
+            st.just("add"), names, st.integers(0, 2), st.integers(1, 60), st.integers(0, 9), st.sampled_from("  xy")
+        ),
         st.tuples(st.just("add leased"), names, st.integers(0, 2), st.integers(1, 30)),
         st.tuples(st.just("claim"), st.sampled_from(["me", "you"]), st.integers(1, 20)),
-        st.tuples(st.just("settle"), names, st.sampled_from(["me", "you"]), st.sampled_from([DELIVERED, DEAD])),
+        st.tuples(
+            st.just("settle"), names, st.sampled_from(["me", "you"]), st.sampled_from([DELIVERED, DEAD, UNKNOWN])
+        ),
+        st.tuples(st.sampled_from(["requeue", "cancel", "delete"]), names),
         st.tuples(st.just("release"), names, st.sampled_from(["me", "you"]), st.integers(0, 20), st.integers(0, 3)),
         st.tuples(st.just("drop"), names, st.sampled_from(["me", "you"])),
         st.tuples(st.just("wait"), st.integers(-5, 15)),
@@ -360,8 +606,9 @@ def test_both_stores_live_the_same_life(tmp_path_factory, steps, max_size, overf
                 was_set_back |= args[0] < 0
             for store in stores:
                 match what, *args:
-                    case "add", name, priority, ttl_s, delay_s:
-                        new = replace(item(name, priority, now=now, ttl_s=ttl_s), not_before=now + delay_s)
+                    case "add", name, priority, ttl_s, delay_s, talk:
+                        new = item(name, priority, now=now, ttl_s=ttl_s, conversation=talk.strip())
+                        new = replace(new, not_before=now + delay_s, rank=float((priority * 7 + delay_s) % 5))
                         results.append(await store.add(new, max_size=max_size, overflow=overflow))
                     case "add leased", name, priority, lease_s:
                         new = item(name, priority, now=now, state=LEASED, owner="me", leased_until=now + lease_s)
@@ -372,19 +619,31 @@ def test_both_stores_live_the_same_life(tmp_path_factory, steps, max_size, overf
                         results.append(await store.settle(name, owner, state, reason="r", reply="y"))
                     case "release", name, owner, delay_s, attempts:
                         results.append(
-                            await store.release(name, owner, not_before=now + delay_s, attempts=attempts, reason="r")
-                        )
+                            await store.release(
+                                name, owner, not_before=now + delay_s, attempts=attempts, reason="r",
+                                uncertain=attempts == 3,
+                            )
+                        )  # fmt: skip
+                    case "requeue", name:
+                        results.append(await store.requeue(name, now, now + 40))
+                    case "cancel", name:
+                        results.append(await store.cancel(name, "r"))
+                    case "delete", name:
+                        results.append(await store.delete(name))
                     case "drop", name, owner:
                         results.append(await store.drop(name, owner))
                     case "expire", *_:
                         results.append(await store.expire(now))
             assert results[:1] == results[1:]
             both = [
-                (await store.items(), await store.depth(), await store.counts(), await store.next_due())
+                (
+                    await store.items(), await store.depth(), await store.counts(),
+                    await store.has_pending("x"), await store.next_due(),
+                )
                 for store in stores
-            ]
-            assert both[0][:3] == both[1][:3]
-            due = [each[3] for each in both]
+            ]  # fmt: skip
+            assert both[0][:4] == both[1][:4]
+            due = [each[4] for each in both]
             # What is due already is due, and a clock that is set back makes either answer right.
             assert due[0] == due[1] or (None not in due and (max(due) <= now or was_set_back)), due
         await sqlite.aclose()
@@ -583,6 +842,73 @@ class TestTheFile:
 
     def test_a_folder_in_its_place_is_one_sentence(self, tmp_path):
         assert self.refused(tmp_path) == f"{tmp_path}: Is a directory"
+
+    def test_a_file_of_an_older_version_is_brought_to_this_one_in_one_go(self, tmp_path, monkeypatch):
+        path = tmp_path / "queue.db"
+
+        def opened(work):
+            async def main():
+                store = SQLiteStore(path)
+                try:
+                    return await work(store)
+                finally:
+                    await store.aclose()
+
+            return asyncio.run(main())
+
+        opened(lambda store: add(store, item("a")))
+        first = sqlite_store._MIGRATIONS
+        monkeypatch.setattr(
+            sqlite_store,
+            "_MIGRATIONS",
+            (*first, "CREATE TABLE extra (a);\nINSERT INTO extra VALUES (1);\n", "ALTER TABLE missing ADD b;\n"),
+        )
+        with pytest.raises(StoreError, match="no such table"):
+            opened(lambda store: store.depth())
+        with sqlite3.connect(path) as database:
+            # Half a migration is none.
+            assert database.execute("PRAGMA user_version").fetchone() == (len(first),)
+            assert database.execute("SELECT 1 FROM sqlite_master WHERE name = 'extra'").fetchone() is None
+        database.close()
+        monkeypatch.setattr(
+            sqlite_store,
+            "_MIGRATIONS",
+            (*sqlite_store._MIGRATIONS[:-1], "UPDATE extra SET a = (SELECT count(*) FROM items);\n"),
+        )
+        assert [each.id for each in opened(lambda store: store.items())] == ["a"]
+        assert opened(lambda store: store.depth()) == 1
+        with sqlite3.connect(path) as database:
+            assert database.execute("PRAGMA user_version").fetchone() == (len(first) + 2,)
+            assert database.execute("SELECT a FROM extra").fetchall() == [(1,)]
+        database.close()
+
+    def test_every_query_of_the_daily_work_uses_an_index(self, tmp_path):
+        seen = []
+
+        async def main():
+            store = SQLiteStore(tmp_path / "queue.db")
+            await store.depth()
+            await store._do(lambda database: database.set_trace_callback(seen.append))
+            await add(store, item("a", conversation="x"), item("b"))
+            await claim(store, 5)
+            await store.release("a", "me", not_before=0, attempts=0, reason="")
+            await store.expire(1)
+            await store.next_due()
+            await store.has_pending("x")
+            await store.cancel("b", "")
+            await store.requeue("b", 0, 9)
+            await store._do(lambda database: database.set_trace_callback(None))
+            await store.aclose()
+
+        asyncio.run(main())
+        database = sqlite3.connect(tmp_path / "queue.db")
+        for statement in {said for said in seen if said.split()[0] in ("SELECT", "UPDATE", "DELETE", "INSERT")}:
+            plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            assert not [step for step in plan if "SCAN" in step and "tally" not in step and "USING" not in step], (
+                statement,
+                plan,
+            )
+        database.close()
 
     def test_a_file_of_another_version_is_left_alone(self, tmp_path):
         path = tmp_path / "queue.db"

@@ -18,6 +18,7 @@ from hustle_sim.dashboard.lifetime import free_at_end
 from hustle_sim.dashboard.live_page import LivePage
 from hustle_sim.dashboard.notices import Notice
 from hustle_sim.dashboard.places import PLACES, Places
+from hustle_sim.dashboard.queue_page import QueuePage
 from hustle_sim.dashboard.simulate_page import SimulatePage
 
 logger = logging.getLogger("hustle_sim.dashboard")
@@ -78,6 +79,7 @@ class App(pn.viewable.Viewer):
 _MAKERS: dict[str, Callable[[App], Any]] = {
     "simulate": lambda app: SimulatePage(app.page, _arguments()),
     "live": lambda app: LivePage(app.page),
+    "queue": lambda app: QueuePage(),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import panel as pn
 import param
 
-PLACES = {"simulate": "Simulate", "live": "Live"}
+PLACES = {"simulate": "Simulate", "live": "Live", "queue": "Queue"}
 """The places by their name in the address, in the order of the menu."""
 
 _ESM = """

@@ -3,5 +3,15 @@
 from hustle_sim.live.practice import PracticeBackend
 from hustle_sim.live.session import LiveSession, Seat
 from hustle_sim.live.settings import Settings, live_world
+from hustle_sim.live.store import default_store_path, export_json, open_store
 
-__all__ = ["LiveSession", "PracticeBackend", "Seat", "Settings", "live_world"]
+__all__ = [
+    "LiveSession",
+    "PracticeBackend",
+    "Seat",
+    "Settings",
+    "default_store_path",
+    "export_json",
+    "live_world",
+    "open_store",
+]

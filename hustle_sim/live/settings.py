@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     ``api_key`` is a secret: it is not in any text that is made of the settings, and it is sent to the origin
     (scheme, host and port) of ``backend_url`` only. Fields of the dialogue that are None are as ``dialogue`` has
     them; ``none`` for ``healthy_at`` or ``version_at`` means that the health check's body is not asked for it.
+    ``store`` is the queue's file, if it is not to be in the user's data directory.
     """
 
     model_config = SettingsConfigDict(
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     chat_status: int | None = None
     chat_body: JsonValue = None
     reply_at: str | None = None
+    store: Path | None = None
 
     @field_validator("backend_url", mode="after")
     @classmethod

@@ -13,7 +13,7 @@ from hustle_sim.resilience.outcome import Outcome
 from hustle_sim.resilience.queue import RequestQueue
 from hustle_sim.resilience.retry import RetryBudget
 from hustle_sim.resilience.sqlite_store import SQLiteStore
-from hustle_sim.resilience.store import MemoryStore, Store, StoreError
+from hustle_sim.resilience.store import Item, ItemState, MemoryStore, Store, StoreError
 from hustle_sim.resilience.world import World
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
     "HealthMonitor",
     "HttpBackend",
     "HttpDialogue",
+    "Item",
+    "ItemState",
     "MemoryStore",
     "Outcome",
     "Reply",

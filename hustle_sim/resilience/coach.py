@@ -22,7 +22,7 @@ from hustle_sim.resilience.health import Health, HealthMonitor, Status
 from hustle_sim.resilience.outcome import CONSEQUENCES, Outcome
 from hustle_sim.resilience.queue import RequestQueue
 from hustle_sim.resilience.retry import RetryBudget, backoff_s, with_hint
-from hustle_sim.resilience.store import Answer, Item, Store, StoreError
+from hustle_sim.resilience.store import PENDING, Item, Store, StoreError
 from hustle_sim.resilience.world import World
 
 logger = logging.getLogger("hustle_sim.coach")
@@ -63,8 +63,8 @@ class _Message:
     """One message on its way: its answer for the person, and whether it is safe in the queue."""
 
     __slots__ = (
-        "answer", "conversation", "deadline_s", "id", "number", "priority", "pursuit", "saved", "saving", "sent_s",
-        "text", "timer", "uncertain",
+        "answer", "conversation", "deadline_s", "id", "known_reply", "number", "priority", "pursuit", "saved", "saving",
+        "sent_s", "text", "timer", "uncertain",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +91,8 @@ class _Message:
         self.saved = False
         self.uncertain = False
         """Whether one of its requests may have been processed without an answer."""
+        self.known_reply = ""
+        """The answer that an earlier message with this id had."""
 
 
 class Coach:
@@ -320,7 +322,7 @@ class Coach:
         else:
             await message.saving
             if message.saved:
-                await self.queue.give_back(message.id, uncertain=message.uncertain)
+                message.saved = await self.queue.give_back(message.id, uncertain=message.uncertain)
         self._answer_without_backend(message)
 
     def _save_before_deadline(self, message: _Message) -> None:
@@ -338,13 +340,18 @@ class Coach:
             uncertain=message.uncertain,
             in_flight_s=in_flight_s,
         )
-        message.saved = added.answer is not Answer.REJECTED
+        if added.item is not None:
+            # An id that was sent before may have come to its end already.
+            message.saved = added.item.state in PENDING
+            message.known_reply = added.item.reply
 
     def _answer_without_backend(self, message: _Message) -> None:
         if message.answer.done():
             return
         kept = self.cache.stale(message.text, self._loop.time())
-        if kept is not None:
+        if message.known_reply:
+            self._answered(message, message.known_reply, "cache", queued=False)
+        elif kept is not None:
             self._answered(message, kept, "stale", queued=message.saved)
         else:
             self._answered(message, self._fallback_for(message), "fallback", queued=message.saved)

@@ -101,6 +101,7 @@ class RequestQueue:
         self._halted_until_s = 0.0
         self._next_send_s = 0.0
         self._depth = 0
+        self._unsettled: dict[str, str] = {}
 
     async def add(
         self,
@@ -115,7 +116,8 @@ class RequestQueue:
         """Make a message durable. With ``in_flight_s`` it is leased to us that long, since it is being sent now.
 
         ``uncertain``: it was sent before, and may have been processed. Messages of one ``conversation`` are sent in
-        the order of adding. A store that fails answers ``rejected`` with the reason.
+        the order of adding. A store that fails answers ``rejected`` with the reason, and so does one that knows
+        another message by this id.
         """
         now = self._world.wall_clock()
         leased = in_flight_s is not None
@@ -140,34 +142,41 @@ class RequestQueue:
         except StoreError as error:
             logger.warning("A message could not be saved: %s", error)
             added = Added(Answer.REJECTED, reason=str(error))
+        if added.answer is Answer.DUPLICATE and added.item is not None and added.item.text != text:
+            added = Added(Answer.REJECTED, reason="another message has this id")
         if added.victim is not None:
             gone = "dead" if added.victim.state is ItemState.DEAD else "dropped"
             # One leaves before one comes, so the depth in between is one less than after both.
             await self._tell(gone, added.victim.id, "displaced", depth_change=-1)
         event = "accepted" if added.answer is Answer.DISPLACED else added.answer.value
-        await self._tell(event, message_id, added.reason)
+        ends_at_once = end is ItemState.DEAD and event == "accepted"
+        await self._tell(event, message_id, added.reason, depth_change=int(ends_at_once))
         if end is not None and event == "accepted":
             await self._tell(end.value, message_id, "no answer in time")
-        if not leased and self._policy.flush_on == "any":
-            self.wake()
+        # A leased one too: should it never be settled, its lease has to run out on our timer.
+        self._wake_for_any()
         return added
 
     async def delivered(self, message_id: str, reply: str) -> None:
         """A message that was leased at ``add`` has been answered after all."""
-        if await self._settled(message_id, ItemState.DELIVERED, reply=reply):
+        if await self._answered(message_id, reply):
             await self._tell("delivered", message_id, "late answer")
+            # A later one of its conversation may have waited for it.
+            self._wake_for_any()
 
-    async def give_back(self, message_id: str, *, uncertain: bool) -> None:
+    async def give_back(self, message_id: str, *, uncertain: bool) -> bool:
         """A message that was leased at ``add`` has not been answered: it is now sent from the queue.
 
-        ``uncertain``: a request for it was sent, and may have been processed.
+        ``uncertain``: a request for it was sent, and may have been processed. False if it will not be sent again.
         """
         reason = "no answer in time"
         end = end_of_unknown_fate(self._policy) if uncertain else None
         if end is not None:
-            if await self._settled(message_id, end, reason=reason):
+            ended = await self._settled(message_id, end, reason=reason)
+            if ended:
                 await self._tell(end.value, message_id, reason)
-            return
+                self._wake_for_any()
+            return not (ended and end is ItemState.DEAD)
         now = self._world.wall_clock()
         try:
             held = await self._store.release(
@@ -176,11 +185,11 @@ class RequestQueue:
         except StoreError as error:
             # The lease runs out, and the item comes back then.
             logger.warning("A message could not be given back to the queue: %s", error)
-            return
+            return True
         if held:
             await self._tell("released", message_id, reason)
-            if self._policy.flush_on == "any":
-                self.wake()
+            self._wake_for_any()
+        return True
 
     async def has_pending(self, conversation: str) -> bool:
         """Whether earlier messages of this conversation wait; a store that can't say has none."""
@@ -206,6 +215,7 @@ class RequestQueue:
         if not await self._store.cancel(message_id, "by hand"):
             return False
         await self._tell("cancelled", message_id, "by hand")
+        self._wake_for_any()
         return True
 
     def withdrawn(self, message_id: str) -> None:
@@ -224,6 +234,10 @@ class RequestQueue:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
+    def _wake_for_any(self) -> None:
+        if self._policy.flush_on == "any":
+            self.wake()
+
     async def run(self) -> None:
         """Send what is due, for ever, until cancelled."""
         while True:
@@ -237,8 +251,9 @@ class RequestQueue:
                 self._halt(asyncio.get_running_loop().time())
 
     def _may_send_now(self) -> bool:
-        now_s = asyncio.get_running_loop().time()
+        # In this order: "now" may be the answer, and a real clock goes on between two looks at it.
         ready_at_s = self._ready_at_s()
+        now_s = asyncio.get_running_loop().time()
         return ready_at_s is not None and max(ready_at_s, self._halted_until_s) <= now_s
 
     async def _wait_for_work(self) -> None:
@@ -264,6 +279,9 @@ class RequestQueue:
             return jitter_s if jitter_s > 0 else None
         try:
             due_at = await self._store.next_due()
+            if due_at is None and await self._store.depth() > 0:
+                # All that is left waits for a person, and grows old.
+                return max(self._policy.cap_s, 1.0)
         except StoreError:
             return max(self._policy.cap_s, 1.0)
         if due_at is None:
@@ -327,7 +345,7 @@ class RequestQueue:
             if item is None:
                 return None
             await self._tell("leased", item.id, "")
-            if not (item.uncertain and end is not None and item.reason != "requeued"):
+            if end is None or not item.uncertain or item.id in self._unsettled:
                 return item
             # Whoever sent it is gone.
             reason = "the app ended while it was being sent"
@@ -342,7 +360,8 @@ class RequestQueue:
 
     async def _deliver(self, item: Item) -> Ruling:
         try:
-            response = await self._send(item)
+            known = self._unsettled.get(item.id)
+            response = await self._send(item) if known is None else Response(Outcome.OK, known)
             u = self._world.uniform("queue.backoff", self._world.client, item.sequence, item.tries)
             ruling = after_attempt(item, response.outcome, self._policy, u)
             await self._obey(item, ruling, response)
@@ -355,9 +374,12 @@ class RequestQueue:
 
     async def _obey(self, item: Item, ruling: Ruling, response: Response) -> None:
         if ruling.state is ItemState.DELIVERED:
-            if await self._settled(item.id, ItemState.DELIVERED, reply=response.text):
+            is_news = item.id not in self._unsettled
+            held = await self._answered(item.id, response.text)
+            if held:
                 await self._tell("delivered", item.id, "")
-            self._on_delivered(item, response.text)
+            if is_news and (held or item.id in self._unsettled):
+                self._on_delivered(item, response.text)
         elif ruling.state is not None and (self._policy.dead_letters or ruling.state is not ItemState.DEAD):
             if await self._settled(item.id, ruling.state, reason=response.outcome.value):
                 await self._tell(ruling.state.value, item.id, response.outcome.value)
@@ -373,6 +395,17 @@ class RequestQueue:
             uncertain=ruling.uncertain,
         ):
             await self._tell("released", item.id, response.outcome.value)
+
+    async def _answered(self, message_id: str, reply: str) -> bool:
+        """Store an answer. One that can't be stored is kept, so that the message is neither sent nor told again."""
+        try:
+            held = await self._store.settle(message_id, self._owner, ItemState.DELIVERED, reply=reply)
+        except StoreError as error:
+            logger.warning("An answer could not be saved; trying again when its lease runs out: %s", error)
+            self._unsettled[message_id] = reply
+            return False
+        self._unsettled.pop(message_id, None)
+        return held
 
     async def _settled(self, message_id: str, state: ItemState, *, reason: str = "", reply: str = "") -> bool:
         try:

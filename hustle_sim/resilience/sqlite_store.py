@@ -13,11 +13,12 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hustle_sim.policy import Overflow
-from hustle_sim.resilience.store import Added, Answer, Item, ItemState, StoreError
+from hustle_sim.resilience.store import PENDING, Added, Answer, Item, ItemState, StoreError
 
 logger = logging.getLogger("hustle_sim.store")
 
@@ -47,7 +48,6 @@ CREATE TABLE items (
 CREATE INDEX items_due ON items (rank, sequence) WHERE due = 1;
 CREATE INDEX items_later ON items (not_before) WHERE state = 'ready' AND due = 0;
 CREATE INDEX items_leased ON items (leased_until) WHERE state = 'leased' AND due = 0;
-CREATE INDEX items_ready ON items (sequence) WHERE state = 'ready';
 CREATE INDEX items_end ON items (expires_at) WHERE state IN ('ready', 'leased', 'unknown');
 CREATE INDEX items_talk ON items (conversation, sequence)
     WHERE conversation <> '' AND state IN ('ready', 'leased', 'unknown');
@@ -73,6 +73,11 @@ _COLUMNS = (
 )
 _STATE, _UNCERTAIN = (_COLUMNS.split(", ").index(name) for name in ("state", "uncertain"))
 _DUE_AT = "CASE state WHEN 'leased' THEN leased_until ELSE not_before END"
+_IS_FIRST = (
+    "(item.conversation = '' OR NOT EXISTS (SELECT 1 FROM items AS earlier "
+    "WHERE earlier.conversation = item.conversation AND earlier.sequence < item.sequence "
+    "AND earlier.conversation <> '' AND earlier.state IN ('ready', 'leased', 'unknown')))"
+)
 _MOST_AT_ONCE = 256
 
 
@@ -107,15 +112,16 @@ class SQLiteStore:
         """See ``Store.add``."""
 
         def work(database: sqlite3.Connection) -> Added:
-            if database.execute("SELECT 1 FROM items WHERE id = ?", (item.id,)).fetchone():
-                return Added(Answer.DUPLICATE)
+            known = _select(database, "id = ?", item.id)
+            if known:
+                return Added(Answer.DUPLICATE, item=known[0])
             victim = None
-            if _depth(database) >= max_size:
+            if item.state in PENDING and _depth(database) >= max_size:
                 victim = _victim(database, item.priority, overflow)
                 if victim is None:
                     return Added(Answer.REJECTED, reason="the queue is full")
             due = item.state is ItemState.READY and item.not_before <= item.created_at
-            database.execute(
+            cursor = database.execute(
                 "INSERT INTO items (id, text, priority, created_at, expires_at, rank, conversation, state, not_before, "
                 "due, attempts, tries, uncertain, owner, leased_until, reason, reply) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -125,7 +131,8 @@ class SQLiteStore:
                     item.leased_until, item.reason, item.reply,
                 ),
             )  # fmt: skip
-            return Added(Answer.DISPLACED if victim else Answer.ACCEPTED, victim)
+            added = replace(item, sequence=cursor.lastrowid or 0)
+            return Added(Answer.DISPLACED if victim else Answer.ACCEPTED, victim, item=added)
 
         return await self._do(work)
 
@@ -142,10 +149,7 @@ class SQLiteStore:
                 "UPDATE items SET uncertain = uncertain OR state = 'leased', state = 'leased', due = 0, owner = ?, "
                 "leased_until = ?, tries = tries + 1 WHERE sequence = (SELECT sequence FROM items AS item "
                 # The time is looked at again for a wall clock that was set back.
-                f"WHERE due = 1 AND {_DUE_AT} <= ? AND (conversation = '' OR NOT EXISTS ("
-                "SELECT 1 FROM items AS earlier WHERE earlier.conversation = item.conversation "
-                "AND earlier.sequence < item.sequence AND earlier.conversation <> '' "
-                "AND earlier.state IN ('ready', 'leased', 'unknown'))) "
+                f"WHERE due = 1 AND {_DUE_AT} <= ? AND {_IS_FIRST} "
                 f"ORDER BY rank, sequence LIMIT 1) RETURNING {_COLUMNS}",
                 (owner, until, now),
             ).fetchall()
@@ -178,7 +182,7 @@ class SQLiteStore:
         """See ``Store.requeue``."""
         return await self._update(
             "UPDATE items SET state = 'ready', due = 0, not_before = ?, expires_at = ?, attempts = 0, "
-            "reason = 'requeued' WHERE id = ? AND state IN ('dead', 'expired', 'cancelled', 'unknown')",
+            "uncertain = 0, reason = 'requeued' WHERE id = ? AND state IN ('dead', 'expired', 'cancelled', 'unknown')",
             (now, expires_at, item_id),
         )
 
@@ -209,7 +213,8 @@ class SQLiteStore:
         def work(database: sqlite3.Connection) -> list[Item]:
             rows = database.execute(
                 "UPDATE items SET state = 'expired', due = 0, reason = 'too old', owner = '' "
-                "WHERE expires_at <= :now AND "
+                # Said twice over, so that SQLite sees that its index of ends will do.
+                "WHERE expires_at <= :now AND state IN ('ready', 'leased', 'unknown') AND "
                 f"(state IN ('ready', 'unknown') OR (state = 'leased' AND leased_until <= :now)) RETURNING {_COLUMNS}",
                 {"now": now},
             ).fetchall()
@@ -221,11 +226,14 @@ class SQLiteStore:
         """See ``Store.next_due``."""
 
         def work(database: sqlite3.Connection) -> float | None:
-            # One query for each index, since the least of a CASE would look at every row.
+            # One query for each index, since the least of a CASE would look at every row; what is due is in no order.
+            queries = (
+                "not_before FROM items AS item WHERE state = 'ready' AND due = 0 AND {first} ORDER BY not_before",
+                "leased_until FROM items AS item WHERE state = 'leased' AND due = 0 AND {first} ORDER BY leased_until",
+                "{when} FROM items AS item WHERE due = 1 AND {first} ORDER BY rank, sequence",
+            )
             times = [
-                _first(database, "SELECT min(not_before) FROM items WHERE state = 'ready' AND due = 0"),
-                _first(database, "SELECT min(leased_until) FROM items WHERE state = 'leased' AND due = 0"),
-                _first(database, f"SELECT min({_DUE_AT}) FROM items WHERE due = 1"),
+                _first(database, f"SELECT {query.format(first=_IS_FIRST, when=_DUE_AT)} LIMIT 1") for query in queries
             ]
             return min((when for when in times if when is not None), default=None)
 
@@ -489,17 +497,15 @@ def _is_sound(row: tuple[Any, ...]) -> bool:
 def _victim(database: sqlite3.Connection, priority: int, overflow: Overflow) -> Item | None:
     """Make room for an item of ``priority``, by the rule of ``store.choose_victim``; the item that went, or None."""
     if overflow == "displace":
-        found = _select(
-            database, "state = 'ready' AND priority > ? ORDER BY priority DESC, sequence DESC LIMIT 1", priority
-        )
+        found = _ready(database, "priority > ? ORDER BY priority DESC, sequence DESC LIMIT 1", priority)
         if found:
             database.execute(
                 "UPDATE items SET state = 'dead', due = 0, reason = 'displaced' WHERE id = ?", (found[0].id,)
             )
             return _select(database, "id = ?", found[0].id)[0]
     elif overflow == "drop-oldest":
-        found = _select(database, "state = 'ready' AND priority >= 2 ORDER BY sequence LIMIT 1") or _select(
-            database, "state = 'ready' ORDER BY sequence LIMIT 1"
+        found = _ready(database, "priority >= 2 ORDER BY sequence LIMIT 1") or _ready(
+            database, "TRUE ORDER BY sequence LIMIT 1"
         )
         if found:
             database.execute("DELETE FROM items WHERE id = ?", (found[0].id,))
@@ -516,6 +522,15 @@ def _item(row: tuple[Any, ...]) -> Item:
 
 def _select(database: sqlite3.Connection, where: str, *values: object) -> list[Item]:
     return [_item(row) for row in database.execute(f"SELECT {_COLUMNS} FROM items WHERE {where}", values)]
+
+
+def _ready(database: sqlite3.Connection, where: str, *values: object) -> list[Item]:
+    """Ready items, looked up among the pending ones: an index of their own would cost every add a page to write."""
+    query = (
+        f"SELECT {_COLUMNS} FROM items INDEXED BY items_end "
+        f"WHERE state IN ('ready', 'leased', 'unknown') AND state = 'ready' AND {where}"
+    )
+    return [_item(row) for row in database.execute(query, values)]
 
 
 def _first(database: sqlite3.Connection, query: str, *values: object) -> Any:

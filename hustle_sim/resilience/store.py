@@ -77,11 +77,15 @@ class Answer(StrEnum):
 
 
 class Added(NamedTuple):
-    """The answer to an add; ``victim`` is the item that had to go, if any."""
+    """The answer to an add; ``victim`` is the item that had to go, if any.
+
+    ``item`` is what the store now has under the id (for a duplicate the earlier one); None if rejected.
+    """
 
     answer: Answer
     victim: Item | None = None
     reason: str = ""
+    item: Item | None = None
 
 
 class Store(Protocol):
@@ -91,7 +95,7 @@ class Store(Protocol):
     """
 
     async def add(self, item: Item, *, max_size: int, overflow: Overflow) -> Added:
-        """Take in an item (ready, or leased to its owner) unless its id is known or there is no room.
+        """Take in an item, in the state it has, unless its id is known or it is pending and there is no room.
 
         When full, ``displace`` makes a ready item of strictly lower priority dead, the newest of the lowest;
         ``drop-oldest`` deletes the oldest of the lowest priority (2), else the oldest; ``reject`` refuses.
@@ -127,7 +131,7 @@ class Store(Protocol):
         ...
 
     async def requeue(self, item_id: str, now: float, expires_at: float) -> bool:
-        """Make a dead, expired, cancelled or unknown item ready, its attempts forgotten; False if it is none."""
+        """Make a dead, expired, cancelled or unknown item ready, its attempts and doubts forgotten; False if none."""
         ...
 
     async def cancel(self, item_id: str, reason: str) -> bool:
@@ -143,7 +147,11 @@ class Store(Protocol):
         ...
 
     async def next_due(self) -> float | None:
-        """The earliest time at which an item can be claimed (possibly past); None if none is pending."""
+        """The earliest time at which an item can be claimed; None if there is none.
+
+        If several are past, it is the time of any of them. What waits for an earlier one of its conversation can't
+        be claimed.
+        """
         ...
 
     async def depth(self) -> int:
@@ -187,10 +195,11 @@ class MemoryStore:
 
     async def add(self, item: Item, *, max_size: int, overflow: Overflow) -> Added:
         """See ``Store.add``."""
-        if item.id in self._items:
-            return Added(Answer.DUPLICATE)
+        known = self._items.get(item.id)
+        if known is not None:
+            return Added(Answer.DUPLICATE, item=known)
         victim = None
-        if self._pending() >= max_size:
+        if item.state in PENDING and self._pending() >= max_size:
             victim = choose_victim(list(self._open.values()), item.priority, overflow)
             if victim is None:
                 return Added(Answer.REJECTED, reason="the queue is full")
@@ -199,9 +208,9 @@ class MemoryStore:
             else:
                 victim = self._put(replace(victim, state=ItemState.DEAD, reason="displaced"))
         self._sequence += 1
-        self._put(replace(item, sequence=self._sequence))
+        added = self._put(replace(item, sequence=self._sequence))
         heapq.heappush(self._ends, (item.expires_at, item.id))
-        return Added(Answer.DISPLACED if victim else Answer.ACCEPTED, victim)
+        return Added(Answer.DISPLACED if victim else Answer.ACCEPTED, victim, item=added)
 
     async def claim(self, now: float, *, owner: str, until: float) -> Item | None:
         """See ``Store.claim``."""
@@ -278,7 +287,8 @@ class MemoryStore:
         while self._ends and self._ends[0][0] <= now:
             entry = heapq.heappop(self._ends)
             item = self._items.get(entry[1])
-            if item is None or item.state not in PENDING:
+            if item is None or item.state not in PENDING or item.expires_at != entry[0]:
+                # It has ended, or was requeued, which gave it a later end.
                 continue
             if item.state is ItemState.LEASED and item.leased_until > now:
                 leased.append(entry)
@@ -294,7 +304,15 @@ class MemoryStore:
         if item is None or item.state in (ItemState.READY, ItemState.LEASED, ItemState.DELIVERED):
             return False
         self._put(
-            replace(item, state=ItemState.READY, not_before=now, expires_at=expires_at, attempts=0, reason="requeued")
+            replace(
+                item,
+                state=ItemState.READY,
+                not_before=now,
+                expires_at=expires_at,
+                attempts=0,
+                uncertain=False,
+                reason="requeued",
+            )
         )
         heapq.heappush(self._ends, (expires_at, item_id))
         return True
@@ -317,21 +335,21 @@ class MemoryStore:
 
     async def has_pending(self, conversation: str) -> bool:
         """See ``Store.has_pending``."""
-        return any(item.conversation == conversation for item in self._open.values())
+        return conversation != "" and any(item.conversation == conversation for item in self._open.values())
 
     async def next_due(self) -> float | None:
         """See ``Store.next_due``."""
-        while self._due:
-            _, _, when, item_id = self._due[0]
-            if _still_due(self._items.get(item_id), when):
-                return when
+        while self._due and not _still_due(self._items.get(self._due[0][3]), self._due[0][2]):
             heapq.heappop(self._due)
-        while self._later:
-            when, item_id = self._later[0]
-            if _still_due(self._items.get(item_id), when):
-                return when
+        while self._later and not _still_due(self._items.get(self._later[0][1]), self._later[0][0]):
             heapq.heappop(self._later)
-        return None
+        if self._due and not self._must_wait(self._items[self._due[0][3]]):
+            return self._due[0][2]
+        if not self._due and self._later and not self._must_wait(self._items[self._later[0][1]]):
+            return self._later[0][0]
+        # Rare: what comes first waits for another of its conversation.
+        claimable = [each for each in self._open.values() if each.state in _CLAIMABLE and not self._must_wait(each)]
+        return min((_due_at(each) for each in claimable), default=None)
 
     async def depth(self) -> int:
         """See ``Store.depth``."""

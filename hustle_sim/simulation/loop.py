@@ -376,7 +376,10 @@ class SimPyEventLoop(BaseEventLoop):
                         future, result = event._args
                         if not future.done():
                             future.set_result(result)
-                        break
+                        if ready:
+                            break
+                        # Nobody wakes up: whoever slept is gone without having cancelled the timer.
+                        continue
                     append(event)
                     continue
                 callbacks, event.callbacks = event.callbacks, None
