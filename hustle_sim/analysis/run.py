@@ -27,7 +27,7 @@ _SUMMARY = ("messages", "answered_share", "answer_p99_s", "late_p50_s", "lost", 
 
 
 class Run(Recording):
-    """One run: a recording with its metrics and figures. ``simulate()``, live sessions and ``Run.load`` give you one."""
+    """A recording with its metrics and figures: what ``simulate()``, live sessions and ``Run.load`` give you."""
 
     @cached_property
     def metrics(self) -> pd.Series[float]:
