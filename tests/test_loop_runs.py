@@ -387,23 +387,24 @@ def test_a_run_inside_a_running_asyncio_loop() -> None:
     assert asyncio.run(real()) == [3600.0, 3600.0, "still works"]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
-def test_a_run_inside_an_eager_task_and_eager_tasks_inside_a_run() -> None:
-    async def virtual() -> str:
-        the_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
-        task = asyncio.create_task(asyncio.sleep(5, "slept"))
-        assert task.get_name() == "task-2"
-        return await task
+if sys.version_info >= (3, 12):
 
-    async def real() -> list[str]:
-        async def eager() -> str:
-            return run_virtual(virtual())
+    def test_a_run_inside_an_eager_task_and_eager_tasks_inside_a_run() -> None:
+        async def virtual() -> str:
+            the_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+            task = asyncio.create_task(asyncio.sleep(5, "slept"))
+            assert task.get_name() == "task-2"
+            return await task
 
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
-        task = asyncio.create_task(eager())
-        return [task.result() if task.done() else "", await asyncio.sleep(0, "on")]
+        async def real() -> list[str]:
+            async def eager() -> str:
+                return run_virtual(virtual())
 
-    assert asyncio.run(real()) == ["slept", "on"]
+            asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+            task = asyncio.create_task(eager())
+            return [task.result() if task.done() else "", await asyncio.sleep(0, "on")]
+
+        assert asyncio.run(real()) == ["slept", "on"]
 
 
 def test_a_run_inside_a_run_and_in_several_threads() -> None:
