@@ -284,10 +284,11 @@ def test_tasks_that_are_left_are_cancelled_in_order_and_their_failures_count() -
             ended.append("generator")
 
     generator = numbers()
+    # Held, since the garbage collector may take a task that waits and that nobody else knows.
+    tasks: list[asyncio.Task[None]] = []
 
     async def main() -> None:
-        for name in "abc":
-            asyncio.create_task(linger(name))  # noqa: RUF006
+        tasks.extend(asyncio.create_task(linger(name)) for name in "abc")
         await anext(generator)
 
     with pytest.raises(ExceptionGroup) as caught:
