@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, sync_playwright
 
 ROOT = Path(__file__).parent.parent
-WAIT_MS = 60_000
+WAIT_MS = 120_000
 """Patience for a slow machine with two cores: a wait ends as soon as what it waits for is there."""
 
 _ARGUMENTS = [

@@ -125,7 +125,7 @@ def test_a_scenario_file_can_be_brought_along_and_a_broken_one_is_a_sentence(vis
 LONG = b"""
 duration_s = "365d"
 [clients]
-count = 50
+count = 5
 messages_per_hour = 60
 """
 

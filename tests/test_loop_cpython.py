@@ -37,10 +37,11 @@ def run(module: str) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("module", MODULES)
+HERE = [module for module in MODULES if sys.version_info >= NEW_IN.get(module, (3, 11))]
+
+
+@pytest.mark.parametrize("module", HERE)
 def test_cpythons_tests_hold(module: str) -> None:
-    if sys.version_info < NEW_IN.get(module, (3, 11)):
-        pytest.skip("a newer Python has this module")
     result = run(module)
     assert not result["failed"], "\n".join(f"{name}\n{text}" for name, text in result["failed"].items())[-10_000:]
     assert result["ran"] >= AT_LEAST.get(module, 1)

@@ -173,8 +173,8 @@ def test_a_live_session_knows_no_outages():
     known = outage_story().run(duration_s=7200.0).metrics
     live = outage_story().run(duration_s=7200.0, backend_truth=False).metrics
     of_the_truth = [
-        "duplicates", "spend_multiplier", "wasted_share", "recovery_peak", "detection_s", "recovery_s", "missed_outages",
-        "false_offline", "drained_s",
+        "duplicates", "spend_multiplier", "wasted_share", "recovery_peak", "detection_s", "recovery_s",
+        "missed_outages", "false_offline", "drained_s",
     ]  # fmt: skip
     assert known[of_the_truth].notna().all()
     assert live[of_the_truth].drop("recovery_peak").isna().all()

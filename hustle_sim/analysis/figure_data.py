@@ -32,7 +32,7 @@ from hustle_sim.analysis.shapes import (
 from hustle_sim.inputs import format_duration
 
 if TYPE_CHECKING:
-    from hustle_sim.analysis.run import Run
+    from hustle_sim.analysis.recording import Recording
 
 Data = dict[str, Any]
 
@@ -48,7 +48,7 @@ FLOOR_S = 0.001
 _HARD = ("refuse", "hang", "error", "bad_body", "flap")
 
 
-def latency_data(run: Run, limit: int = POINTS) -> Data:
+def latency_data(run: Recording, limit: int = POINTS) -> Data:
     """Every attempt with its latency, thinned beyond ``limit``, and the p50 and p95 of those that were waited for.
 
     ``points``: time_s, shown_s (never below ``FLOOR_S``), outcome (in words), size, latency_s, kind, client, number.
@@ -94,7 +94,7 @@ def latency_data(run: Run, limit: int = POINTS) -> Data:
     }  # fmt: skip
 
 
-def status_data(run: Run, client: int | None = None) -> Data:
+def status_data(run: Recording, client: int | None = None) -> Data:
     """The verdict of one client under the truth; ``client`` None takes the only one, or the shares of a fleet.
 
     ``bands``: time_s, band_from, until_s, band_to, status, words. The verdict is drawn from 0 to
@@ -126,7 +126,7 @@ def status_data(run: Run, client: int | None = None) -> Data:
     }  # fmt: skip
 
 
-def queue_data(run: Run) -> Data:
+def queue_data(run: Recording) -> Data:
     """Messages waiting in all queues together, and what happened to them.
 
     ``depth``: time_s, depth (a staircase). ``marks``: time_s, depth, event, size, words; in long runs one mark
@@ -157,7 +157,7 @@ def queue_data(run: Run) -> Data:
     }  # fmt: skip
 
 
-def outcomes_data(run: Run) -> Data:
+def outcomes_data(run: Recording) -> Data:
     """What became of the messages sent in each stretch of time, stacked, as messages an hour.
 
     ``bars``: time_s, messages_from, until_s, messages_to, fate, words.
@@ -184,7 +184,7 @@ def outcomes_data(run: Run) -> Data:
     }  # fmt: skip
 
 
-def load_data(run: Run) -> Data:
+def load_data(run: Recording) -> Data:
     """Requests inside the backend against its capacity: the most in each stretch of time.
 
     ``bars``: time_s, requests_from, until_s, requests_to, part, words. ``capacity``: time_s, requests (a staircase).
@@ -221,7 +221,7 @@ def load_data(run: Run) -> Data:
     }
 
 
-def arrivals_data(run: Run) -> Data:
+def arrivals_data(run: Recording) -> Data:
     """Requests a minute that clients sent, by what for, and all that reached the backend, load from elsewhere too.
 
     ``bars``: time_s, rate_from, until_s, rate_to, traffic, words. ``arrivals``: time_s, per_min (a staircase).
@@ -270,7 +270,7 @@ def _from_zero(highest: float) -> tuple[float, float]:
     return 0.0, float(highest) * 1.08 if highest > 0 else 1.0
 
 
-def _common(run: Run, height: str, limits: tuple[float, float], sentence: str = "", note: str = "") -> Data:
+def _common(run: Recording, height: str, limits: tuple[float, float], sentence: str = "", note: str = "") -> Data:
     """What every figure has; ``height`` names the axis on which a sentence is put in the middle of ``limits``."""
     stretches = merged(run.outages) if run.backend_truth else np.empty((0, 2))
     shown = np.clip(stretches, 0.0, run.duration_s)
@@ -298,7 +298,7 @@ def _of(number: float, total: float, noun: str) -> str:
     return f"{number:,.0f} of {total:,.0f} {noun}{'' if total == 1 else 's'}"
 
 
-def _level(run: Run, name: str, value: float) -> pd.DataFrame:
+def _level(run: Recording, name: str, value: float) -> pd.DataFrame:
     return pd.DataFrame({"time_s": [0.0, run.duration_s], name: [float(value)] * 2})
 
 
@@ -358,7 +358,7 @@ def _fleet_bands(transitions: pd.DataFrame, watched: int, end_s: float) -> list[
     return bands
 
 
-def _truth_bands(run: Run) -> list[Band]:
+def _truth_bands(run: Recording) -> list[Band]:
     """The backend as it was: well between the outages, and each outage with what it was."""
     end_s, bands = run.duration_s, []
     stretches = np.clip(merged(run.outages), 0.0, end_s)

@@ -24,7 +24,7 @@ from hustle_sim.analysis.figure_data import Data
 from hustle_sim.analysis.palette import Look, Theme
 
 if TYPE_CHECKING:
-    from hustle_sim.analysis.run import Run
+    from hustle_sim.analysis.recording import Recording
 
 TIME = hv.Dimension("time_s", label="time since start")
 """The one time axis: the same dimension everywhere, so that all figures zoom together."""
@@ -111,7 +111,7 @@ class Figure:
         )  # fmt: skip
 
 
-def latency(run: Run, *, theme: Theme = "light", limit: int = figure_data.POINTS) -> hv.Overlay:
+def latency(run: Recording, *, theme: Theme = "light", limit: int = figure_data.POINTS) -> hv.Overlay:
     """Every attempt on a logarithmic axis, outcome by colour and shape; p50, p95, the deadline and the outages.
 
     Beyond ``limit`` ok attempts (and as many others) every n-th is drawn, and the title says so.
@@ -119,32 +119,32 @@ def latency(run: Run, *, theme: Theme = "light", limit: int = figure_data.POINTS
     return LATENCY.draw(figure_data.latency_data(run, limit), theme=theme, clock=_clock(run))
 
 
-def status_band(run: Run, client: int | None = None, *, theme: Theme = "light") -> hv.Overlay:
+def status_band(run: Recording, client: int | None = None, *, theme: Theme = "light") -> hv.Overlay:
     """The truth above the verdict of one client; ``client`` None takes the only one, or the shares of a fleet."""
     return STATUS.draw(figure_data.status_data(run, client), theme=theme, clock=_clock(run))
 
 
-def queue_depth(run: Run, *, theme: Theme = "light") -> hv.Overlay:
+def queue_depth(run: Recording, *, theme: Theme = "light") -> hv.Overlay:
     """Messages waiting, over all clients, with what was added, delivered, given up and dropped."""
     return QUEUE.draw(figure_data.queue_data(run), theme=theme, clock=_clock(run))
 
 
-def retry_outcomes(run: Run, *, theme: Theme = "light") -> hv.Overlay:
+def retry_outcomes(run: Recording, *, theme: Theme = "light") -> hv.Overlay:
     """What became of the messages, by the time at which they were sent, stacked."""
     return OUTCOMES.draw(figure_data.outcomes_data(run), theme=theme, clock=_clock(run))
 
 
-def backend_load(run: Run, *, theme: Theme = "light") -> hv.Overlay:
+def backend_load(run: Recording, *, theme: Theme = "light") -> hv.Overlay:
     """Requests in service and waiting, stacked, against the backend's capacity."""
     return LOAD.draw(figure_data.load_data(run), theme=theme, clock=_clock(run))
 
 
-def arrivals(run: Run, *, theme: Theme = "light") -> hv.Overlay:
+def arrivals(run: Recording, *, theme: Theme = "light") -> hv.Overlay:
     """Requests a second: first tries, retries, replays and health checks, and all that reached the backend."""
     return ARRIVALS.draw(figure_data.arrivals_data(run), theme=theme, clock=_clock(run))
 
 
-def layout(run: Run, *, theme: Theme = "light") -> hv.Layout:
+def layout(run: Recording, *, theme: Theme = "light") -> hv.Layout:
     """All figures of a run under each other, with one time axis. That of the backend only if it is known."""
     shown = [figure for figure in FIGURES.values() if run.backend_truth or figure is not LOAD]
     figures = hv.Layout([figure.draw(figure.make(run), theme=theme, clock=_clock(run)) for figure in shown]).cols(1)
@@ -153,7 +153,7 @@ def layout(run: Run, *, theme: Theme = "light") -> hv.Layout:
     return figures.opts(sublabel_format="", vspace=0.5, fig_inches=9, backend="matplotlib")
 
 
-def _clock(run: Run) -> datetime | None:
+def _clock(run: Recording) -> datetime | None:
     """A live session is read by the clock, a simulation by the time since its start."""
     return None if run.backend_truth else run.start
 

@@ -20,7 +20,7 @@ import pandas as pd
 from hustle_sim.inputs import InputError, closest, format_duration
 
 if TYPE_CHECKING:
-    from hustle_sim.analysis.run import Run
+    from hustle_sim.analysis.recording import Recording
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,7 +72,7 @@ class Stretch:
 class Measured:
     """A run cut to its measured window, with what several metrics need worked out once."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Recording) -> None:
         self.run = run
         self.truth = run.backend_truth
         self.start_s = run.warm_up_s
@@ -179,7 +179,7 @@ def merged(outages: pd.DataFrame) -> Floats:
     return np.array(stretches, dtype=np.float64).reshape(-1, 2)
 
 
-def measure(run: Run) -> pd.Series[float]:
+def measure(run: Recording) -> pd.Series[float]:
     """Every metric of a run, by name, as float."""
     measured = Measured(run)
     return pd.Series({name: float(metric.of(measured)) for name, metric in METRICS.items()}, dtype=np.float64)

@@ -134,12 +134,15 @@ class Workshop:
         return Job(future, lambda: float(self._share[slot]), lambda: self._unwant(slot, number))
 
     def close(self) -> None:
-        """Tell every job to end, and the workers with them."""
+        """End the workers at once: a simulation looks only now and then whether it is still wanted."""
         with self._lock:
             pool, self._pool = self._pool, None
             self._wanted[:] = [0] * SLOTS
         if pool is not None:
+            workers = list((getattr(pool, "_processes", None) or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.terminate()
 
     def _unwant(self, slot: int, number: int) -> None:
         with self._lock:

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from hustle_sim.analysis.figure_data import Data
 
 _TRY = "Try: open <b>Health probes</b>, set the interval to 30 s, and press <b>Run</b>."
-_WAITING = "<h2>Preparing the first run…</h2><p>It takes a few seconds once in the life of a server.</p>"
+_WAITING = "<h2>Simulating…</h2><p>The first run takes a few seconds; later ones are there at once.</p>"
+_NOTHING = "<h2>Nothing is simulated yet</h2><p>Choose a scenario and a policy, and press <b>Run</b>.</p>"
 
 
 class SimulatePage(pn.viewable.Viewer):
@@ -211,6 +212,8 @@ class SimulatePage(pn.viewable.Viewer):
         state = self.state
         self.progress.param.update(visible=state.running, value=round(100 * state.share))
         self.cancel_button.visible = state.running
+        if state.results is None:
+            self._headline.object = _WAITING if state.running else _NOTHING
 
     def _say(self, sentence: str) -> None:
         self._notice.say(sentence.removeprefix("policy: "))

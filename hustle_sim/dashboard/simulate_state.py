@@ -191,7 +191,7 @@ class SimulateState(param.Parameterized):
             self._fail(ticket, CRASHED)
         else:
             if self._latest.is_current(ticket):
-                self.param.update(results=Results(runs[0], runs[1]), problem="")
+                self.results = Results(runs[0], runs[1])
         finally:
             if self._latest.is_current(ticket):
                 self.running = False

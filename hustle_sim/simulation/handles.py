@@ -71,9 +71,9 @@ class Timer(asyncio.TimerHandle):
     def cancel(self) -> None:
         """Cancel the call; harmless if it was made."""
         if self._callback is not None:
+            self._cancelled = True
             if self._source_traceback is not None:
                 self._repr = repr(self)
-            self._cancelled = True
             self._callback = None
             self._args = ()
             if self._scheduled:
@@ -91,6 +91,7 @@ class NumberedTask(asyncio.Task[T]):
     """
 
     __slots__ = ("_number",)
+    _source_traceback: Any
 
     def __init__(self, coro: Coroutine[Any, Any, T], number: int, **options: Any) -> None:
         self._number = number

@@ -31,6 +31,7 @@ from weakref import ref
 
 import simpy
 
+from hustle_sim.simulation import garbage
 from hustle_sim.simulation.bridge import as_event, as_future
 from hustle_sim.simulation.errors import (
     DeadlockError,
@@ -159,12 +160,12 @@ class SimPyEventLoop(BaseEventLoop):
 
         A delay above zero moves the clock, by its smallest step if the delay is less than that.
         """
-        if self._careful:
-            return self._call_at_checked("call_later", self._later(delay), callback, args, context)
         now = self.env._now
         when = now + delay
-        if not when > now:
-            when = self._later(delay)
+        if self._careful or not when > now:
+            if when == now and delay > 0:
+                when = math.nextafter(now, math.inf)
+            return self._call_at_checked("call_later", when, callback, args, context)
         timer: Timer = Timer()
         timer._when = when
         timer._callback = callback
@@ -200,7 +201,10 @@ class SimPyEventLoop(BaseEventLoop):
     ) -> asyncio.Handle:
         """Call ``callback(*args)`` in the next generation of this instant, first come first served."""
         if self._careful:
-            return super().call_soon(callback, *args, context=context)
+            made = super().call_soon(callback, *args, context=context)
+            if made._source_traceback:  # type: ignore[attr-defined]
+                del made._source_traceback[-1]  # type: ignore[attr-defined]
+            return made
         handle: Handle = Handle()
         handle._callback = callback
         handle._args = args
@@ -225,11 +229,6 @@ class SimPyEventLoop(BaseEventLoop):
             )
         return self.call_soon(callback, *args, context=context)
 
-    def _later(self, delay: float) -> float:
-        now: float = self.env._now
-        when = now + delay
-        return math.nextafter(now, math.inf) if delay > 0 and when == now else when
-
     def _call_at_checked(
         self,
         name: str,
@@ -247,6 +246,8 @@ class SimPyEventLoop(BaseEventLoop):
             self._check_callback(callback, name)  # type: ignore[attr-defined]
         timer: Timer = Timer()
         asyncio.TimerHandle.__init__(timer, when, callback, args, self, context)
+        if timer._source_traceback:
+            del timer._source_traceback[-2:]
         timer._scheduled = True
         heappush(self._queue, (when, 1, self._next_id(), timer))
         return timer
@@ -325,7 +326,7 @@ class SimPyEventLoop(BaseEventLoop):
         hooks = sys.get_asyncgen_hooks()
         if outer is not None and outer_task is not None:
             _leave_task(outer, outer_task)
-        _pause_gc()
+        garbage.pause()
         try:
             self._set_coroutine_origin_tracking(self._debug)  # type: ignore[attr-defined]
             self._thread_id = threading.get_ident()
@@ -338,7 +339,7 @@ class SimPyEventLoop(BaseEventLoop):
             self._set_coroutine_origin_tracking(False)  # type: ignore[attr-defined]
             sys.set_asyncgen_hooks(*hooks)
             _set_running_loop(outer)
-            _resume_gc()
+            garbage.resume()
             if outer is not None and outer_task is not None:
                 _enter_task(outer, outer_task)
 
@@ -376,11 +377,8 @@ class SimPyEventLoop(BaseEventLoop):
                         future, result = event._args
                         if not future.done():
                             future.set_result(result)
-                        if ready:
-                            break
-                        # Nobody wakes up: whoever slept is gone without having cancelled the timer.
-                        continue
-                    append(event)
+                    else:
+                        append(event)
                     continue
                 callbacks, event.callbacks = event.callbacks, None
                 for callback in callbacks:
@@ -599,26 +597,3 @@ def _failures(loop: SimPyEventLoop) -> list[BaseException]:
 
 def _is_of_interest(task: asyncio.Task[Any]) -> bool:
     return not task.done() or getattr(task, "_log_traceback", False)
-
-
-_gc_lock = threading.Lock()
-_gc_pauses = 0
-_gc_was_enabled = False
-
-
-def _pause_gc() -> None:
-    """Turn automatic garbage collection off, for the process: several threads may run loops."""
-    global _gc_pauses, _gc_was_enabled
-    with _gc_lock:
-        if _gc_pauses == 0:
-            _gc_was_enabled = gc.isenabled()
-            gc.disable()
-        _gc_pauses += 1
-
-
-def _resume_gc() -> None:
-    global _gc_pauses
-    with _gc_lock:
-        _gc_pauses -= 1
-        if _gc_pauses == 0 and _gc_was_enabled:
-            gc.enable()
