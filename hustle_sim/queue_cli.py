@@ -240,11 +240,12 @@ def _print_list(items: list[Item], ids: dict[str, str]) -> None:
     from hustle_sim.live.store import clean, shorten
 
     now = wall_time()
-    table = Table(box=None, pad_edge=False)
+    # The text takes what the others leave, on a narrow terminal too.
+    table = Table(box=None, pad_edge=False, expand=True)
     for title, justify in (("Id", "left"), ("State", "left"), ("Prio", "right"), ("Age", "right"), ("Tries", "right")):
         table.add_column(title, justify="right" if justify == "right" else "left", no_wrap=True)
     table.add_column("Reason", overflow="fold")
-    table.add_column("Text", no_wrap=True, overflow="ellipsis")
+    table.add_column("Text", no_wrap=True, overflow="ellipsis", ratio=1)
     for item in items:
         age = format_duration(float(round(max(now - item.created_at, 0.0))))
         cells = (ids[item.id], item.state.value, str(item.priority), age, str(item.tries), clean(item.reason))

@@ -27,7 +27,7 @@ def hustle(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("HUSTLE_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("HUSTLE_STORE", str(tmp_path / "queue.sqlite3"))
 
     def run(*arguments):
