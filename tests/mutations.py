@@ -147,12 +147,6 @@ MUTATIONS = (
         "                return\n",
     ),
     Mutation(
-        "a requeued message keeps its old end",
-        "store.py",
-        " or item.expires_at != entry[0]:\n",
-        ":\n",
-    ),
-    Mutation(
         "an open breaker never tries",
         "breaker.py",
         "            if now_s < self._open_until_s:\n                return None\n",

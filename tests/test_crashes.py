@@ -286,8 +286,3 @@ def test_a_message_whose_give_back_failed_is_sent_when_its_lease_runs_out():
     hang = {"mode": "hang", "at_s": 56.633, "lasts_s": 65.799, "share": 0.658}
     broken = StoreFault("error", 125.997, 199.412)
     check(Case(352, messages=2, lasts_s=216.45, abandoned_keep_place=False, outages=(hang,), store_faults=(broken,)))
-
-
-def test_a_requeued_message_does_not_expire_at_its_old_time():
-    check(Case.draw(449))
-    check(Case.draw(758))

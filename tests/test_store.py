@@ -382,6 +382,17 @@ class TestByHand:
 
         in_store(main)
 
+    def test_requeued_it_does_not_expire_at_its_old_end(self, in_store):
+        async def main(store):
+            await add(store, item("a", ttl_s=10.0))
+            assert await claim(store, 0.0) == "a"
+            await store.settle("a", "me", DEAD)
+            assert await store.requeue("a", 5.0, 100.0)
+            assert await store.expire(50.0) == []
+            assert [gone.id for gone in await store.expire(100.0)] == ["a"]
+
+        in_store(main)
+
     def test_requeued_it_begins_anew_in_its_old_place(self, in_store):
         async def main(store):
             await add(store, item("a"), item("b"))
