@@ -26,7 +26,7 @@ from hustle_sim.live.background import LoopThread
 from hustle_sim.live.breakage import ByHand, by_hand
 from hustle_sim.live.wire import Answer, read_question, refusal
 from hustle_sim.simulation.idempotency import Ledger
-from hustle_sim.simulation.outages import Condition
+from hustle_sim.simulation.outages import Condition, RateLimit
 from hustle_sim.simulation.randomness import Draws
 from hustle_sim.simulation.scenario import Scenario
 
@@ -137,8 +137,7 @@ class PracticeBackend:
         self._port = port
         self._by_hand: ByHand | None = None
         self._places = Places(self._model.capacity)
-        self._allowance = 1.0
-        self._allowance_since_s = 0.0
+        self._limit = RateLimit(0.0)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._begun_s = 0.0
         self._changed = asyncio.Event()
@@ -180,7 +179,8 @@ class PracticeBackend:
             why = "is taken" if error.errno == errno.EADDRINUSE else f"can't be opened: {error.strerror}"
             raise InputError(f"port {self._port} {why}") from None
         self.url = f"http://{HOST}:{self._port}"
-        self._begun_s = self._allowance_since_s = self._loop.time()
+        self._begun_s = self._loop.time()
+        self._limit = RateLimit(self._begun_s)
         self._clockwork = self._loop.create_task(self._keep_time())
         self._apply()
 
@@ -371,7 +371,9 @@ class PracticeBackend:
             return await self._turned_away(refusal(fault.status_code))
         if fault is not None and fault.mode != "bad_body":
             return await self._turned_away(Answer(0))
-        if condition.rate_per_s is not None and not self._within_rate(condition.rate_per_s):
+        if condition.rate_per_s is not None and not self._limit.admits(
+            condition.rate_per_s, asyncio.get_running_loop().time()
+        ):
             return await self._turned_away(refusal(429, condition.retry_after_s))
 
         latency = model.health_latency if question.text is None else model.latency
@@ -416,17 +418,6 @@ class PracticeBackend:
     async def _turned_away(self, answer: Answer) -> Answer:
         await asyncio.sleep(self._model.refusal_s)
         return answer
-
-    def _within_rate(self, rate_per_s: float) -> bool:
-        """A token bucket that holds one second's worth, and at least one request."""
-        now_s = asyncio.get_running_loop().time()
-        refilled = self._allowance + (now_s - self._allowance_since_s) * rate_per_s
-        self._allowance = min(max(1.0, rate_per_s), refilled)
-        self._allowance_since_s = now_s
-        if self._allowance < 1:
-            return False
-        self._allowance -= 1
-        return True
 
     def _count_effect(self, key: str) -> None:
         self.effects[key] += 1

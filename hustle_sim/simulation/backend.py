@@ -23,7 +23,7 @@ from hustle_sim.resilience.backend import Response
 from hustle_sim.resilience.outcome import Outcome, outcome_of_status
 from hustle_sim.simulation.idempotency import Ledger
 from hustle_sim.simulation.loop import SimPyEventLoop
-from hustle_sim.simulation.outages import Condition, Timeline
+from hustle_sim.simulation.outages import Condition, RateLimit, Timeline
 from hustle_sim.simulation.randomness import Draws
 from hustle_sim.simulation.scenario import BackendModel
 
@@ -90,8 +90,7 @@ class SimulatedBackend:
         self._seen: dict[str, _Seen] = {}
         self._ledger = Ledger()
         self._condition: Condition = timeline.condition_at(self.env.now)
-        self._allowance = 1.0
-        self._allowance_since_s = self.env.now
+        self._limit = RateLimit(self.env.now)
         self._arrivals = 0
         self._rejected = 0
         self.env.process(self._change_with_the_times())
@@ -138,7 +137,7 @@ class SimulatedBackend:
                 return await self._refuse(0)
         else:
             fault = None
-        if condition.rate_per_s is not None and not self._within_rate(condition.rate_per_s, now_s):
+        if condition.rate_per_s is not None and not self._limit.admits(condition.rate_per_s, now_s):
             return await self._refuse(429, condition.retry_after_s)
         if key is None and not self._model.health_takes_place:
             health_s = self._model.health_latency.sample(self._latency_draw(client, number, arrival))
@@ -192,16 +191,6 @@ class SimulatedBackend:
         finally:
             timer.cancel()
         return exchange
-
-    def _within_rate(self, rate_per_s: float, now_s: float) -> bool:
-        """A token bucket that holds one second's worth, and at least one request."""
-        most = max(1.0, rate_per_s)
-        self._allowance = min(most, self._allowance + (now_s - self._allowance_since_s) * rate_per_s)
-        self._allowance_since_s = now_s
-        if self._allowance < 1:
-            return False
-        self._allowance -= 1
-        return True
 
     def _change_with_the_times(self) -> Generator[simpy.Event, Any, None]:
         """Put each condition in force when it begins."""

@@ -470,3 +470,23 @@ def _condition(active: list[tuple[Outage, float]], down: list[tuple[Outage, floa
 
 
 _FAULT_RANK = {"refuse": 0, "flap": 0, "hang": 1, "error": 2, "bad_body": 3}
+
+
+class RateLimit:
+    """What a backend lets through under a rate limit: a token bucket of one second's worth, and at least one request.
+
+    ``since_s`` is the time from which on it fills up. Times are the caller's clock, in seconds.
+    """
+
+    def __init__(self, since_s: float) -> None:
+        self._tokens = 1.0
+        self._since_s = since_s
+
+    def admits(self, rate_per_s: float, now_s: float) -> bool:
+        """Whether one more request is within the rate; it is counted if so."""
+        self._tokens = min(max(1.0, rate_per_s), self._tokens + (now_s - self._since_s) * rate_per_s)
+        self._since_s = now_s
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
