@@ -407,9 +407,9 @@ class RequestQueue:
         self._unsettled.pop(message_id, None)
         return held
 
-    async def _settled(self, message_id: str, state: ItemState, *, reason: str = "", reply: str = "") -> bool:
+    async def _settled(self, message_id: str, state: ItemState, *, reason: str) -> bool:
         try:
-            return await self._store.settle(message_id, self._owner, state, reason=reason, reply=reply)
+            return await self._store.settle(message_id, self._owner, state, reason=reason)
         except StoreError as error:
             logger.warning("The end of a message could not be saved; it may be sent again: %s", error)
             return False
