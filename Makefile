@@ -1,4 +1,5 @@
 # make serve   the dashboard on http://localhost:5006
+# make lab     the notebooks in JupyterLab
 # make test    everything that must hold: ruff, mypy, pytest
 # make soak    simulated crashes until Ctrl-C, with what they found
 # make bench   what the simulation costs, in one run
@@ -7,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test lint soak bench clean
+.PHONY: serve lab test lint soak bench clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -24,6 +25,13 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 
 serve: $(VENV)/.app
 	$(BIN)/hustle-sim serve
+
+$(VENV)/.lab: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[lab]'
+	@touch $@ $(VENV)/.app
+
+lab: $(VENV)/.lab
+	$(BIN)/jupyter lab notebooks
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ HOUSE = Path(hustle_sim.__file__).parent
 FILES = sorted(HOUSE.rglob("*.py"))
 ROOMS = (
     "_version", "inputs", "events", "policy", "resilience", "analysis", "simulation", "live", "tuning", "dashboard",
-    "queue_cli", "cli",
+    "cli",
 )  # fmt: skip
 """From the ground floor up."""
 
