@@ -3,11 +3,24 @@
 ``import hustle_sim as hs``; then ``hs.simulate(hs.Scenario.load("morning-outage"), seed=1).metrics``.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from hustle_sim._version import __version__
 from hustle_sim.analysis import Run
 from hustle_sim.inputs import InputError
 from hustle_sim.policy import PRESETS, Policy, policy_fields
 from hustle_sim.simulation import Cancelled, Scenario, simulate, simulate_client
+
+if TYPE_CHECKING:
+    from hustle_sim.tuning.compare import compare
+    from hustle_sim.tuning.sweep import sweep
+
+# What needs SciPy and more is imported when it is asked for: worker processes and the command line start faster.
+_LATER = {
+    "compare": "hustle_sim.tuning.compare",
+    "sweep": "hustle_sim.tuning.sweep",
+}
 
 __all__ = [
     "PRESETS",
@@ -17,7 +30,19 @@ __all__ = [
     "Run",
     "Scenario",
     "__version__",
+    "compare",
     "policy_fields",
     "simulate",
     "simulate_client",
+    "sweep",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'hustle_sim' has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Many runs, one answer: explain, lint, compare, sweep, tune."""

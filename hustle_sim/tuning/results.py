@@ -1,0 +1,86 @@
+"""Results that outlive a run of the program: a Parquet data set that a second run continues."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hustle_sim.inputs import InputError
+
+KEY = "key"
+_ROWS_A_PART = 500
+
+
+class Results:
+    """Measured replications by key, in a folder of Parquet files (or in memory, without a folder).
+
+    A file is written whole or not at all, so an interruption costs at most what was measured since the last
+    ``flush``. Several processes may write to one folder. Raises InputError if the folder can't be used.
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self._folder = None if folder is None else Path(folder)
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._unsaved: dict[str, dict[str, Any]] = {}
+        if self._folder is not None:
+            self._read(self._folder)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._rows
+
+    def __getitem__(self, key: str) -> Mapping[str, Any]:
+        return self._rows[key]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def place(self) -> str:
+        """Where they are kept, or nothing."""
+        return "" if self._folder is None else str(self._folder)
+
+    def add(self, key: str, row: Mapping[str, Any]) -> None:
+        """Keep one result; it is on disk after the next ``flush``, which comes by itself now and then."""
+        self._rows[key] = {KEY: key, **row}
+        self._unsaved[key] = self._rows[key]
+        if len(self._unsaved) >= _ROWS_A_PART:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is not on disk yet."""
+        if self._folder is None or not self._unsaved:
+            self._unsaved.clear()
+            return
+        # Named by what is in it: two processes never choose one name for different rows.
+        name = hashlib.sha256("".join(self._unsaved).encode()).hexdigest()[:16]
+        part, draft = self._folder / f"part-{name}.parquet", self._folder / f".{name}.draft"
+        try:
+            pd.DataFrame(list(self._unsaved.values())).to_parquet(draft, engine="pyarrow", index=False)
+            draft.replace(part)
+        except OSError as error:
+            raise InputError(f"{self._folder}: results can't be written there: {error.strerror or error}") from None
+        self._unsaved.clear()
+
+    def _read(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            parts = sorted(folder.glob("part-*.parquet"))
+            others = [path for path in folder.iterdir() if path not in parts and not path.name.startswith(".")]
+        except OSError as error:
+            raise InputError(f"{folder}: no place for results: {error.strerror or error}") from None
+        if others and not parts:
+            raise InputError(f"{folder} holds something else ({others[0].name}): name an empty or new folder")
+        for part in parts:
+            try:
+                rows = pq.read_table(part).to_pylist()
+                self._rows.update({row[KEY]: row for row in rows})
+            except (OSError, KeyError, pa.ArrowException):
+                raise InputError(
+                    f"{part} can't be read as results of hustle_sim: delete it, and what was in it is simulated again"
+                ) from None

@@ -1,0 +1,76 @@
+"""Means with intervals that say how sure they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Floats = npt.NDArray[np.float64]
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean of ``n`` values with its confidence interval; NaN where there is too little to say."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def half_width(self) -> float:
+        """How far the mean may be off, at the level of the interval."""
+        return (self.high - self.low) / 2
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether it is sure that the mean is not zero."""
+        return self.low > 0 or self.high < 0
+
+
+def mean_interval(values: npt.ArrayLike, level: float = LEVEL) -> Interval:
+    """The mean of independent values with Student's interval: mean ± t(n-1) s / sqrt(n). NaNs are left out."""
+    known = _known(values)
+    if not len(known):
+        return Interval(math.nan, math.nan, math.nan, 0)
+    mean = float(known.mean())
+    if len(known) == 1:
+        return Interval(mean, math.nan, math.nan, 1)
+    error = float(known.std(ddof=1)) / math.sqrt(len(known))
+    return _around(mean, error, len(known) - 1, len(known), level)
+
+
+def paired_difference(mine: npt.ArrayLike, theirs: npt.ArrayLike, level: float = LEVEL) -> Interval:
+    """The mean of ``mine - theirs`` over pairs that met the same random numbers; pairs with a NaN are left out."""
+    return mean_interval(np.asarray(mine, dtype=float) - np.asarray(theirs, dtype=float), level)
+
+
+def independent_difference(mine: npt.ArrayLike, theirs: npt.ArrayLike, level: float = LEVEL) -> Interval:
+    """The difference of two means of independent values, with Welch's interval (Welch 1947)."""
+    left, right = _known(mine), _known(theirs)
+    n = min(len(left), len(right))
+    if n < 2:
+        difference = float(left.mean() - right.mean()) if n else math.nan
+        return Interval(difference, math.nan, math.nan, n)
+    variances = left.var(ddof=1) / len(left), right.var(ddof=1) / len(right)
+    error = math.sqrt(sum(variances))
+    parts = variances[0] ** 2 / (len(left) - 1) + variances[1] ** 2 / (len(right) - 1)
+    freedom = sum(variances) ** 2 / parts if parts else n - 1
+    return _around(float(left.mean() - right.mean()), error, freedom, n, level)
+
+
+def _known(values: npt.ArrayLike) -> Floats:
+    array = np.asarray(values, dtype=float)
+    known: Floats = array[~np.isnan(array)]
+    return known
+
+
+def _around(mean: float, error: float, freedom: float, n: int, level: float) -> Interval:
+    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    return Interval(mean, mean - reach, mean + reach, n)
