@@ -13,11 +13,13 @@ from hustle_sim.policy import PRESETS, Policy, policy_fields
 from hustle_sim.simulation import Cancelled, Scenario, simulate, simulate_client
 
 if TYPE_CHECKING:
+    from hustle_sim.tuning.check import check
     from hustle_sim.tuning.compare import compare
     from hustle_sim.tuning.sweep import sweep
 
 # What needs SciPy and more is imported when it is asked for: worker processes and the command line start faster.
 _LATER = {
+    "check": "hustle_sim.tuning.check",
     "compare": "hustle_sim.tuning.compare",
     "sweep": "hustle_sim.tuning.sweep",
 }
@@ -30,6 +32,7 @@ __all__ = [
     "Run",
     "Scenario",
     "__version__",
+    "check",
     "compare",
     "policy_fields",
     "simulate",

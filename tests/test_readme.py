@@ -28,7 +28,7 @@ def test_every_preset_is_named():
 
 
 def test_the_scenario_of_the_readme_loads(tmp_path):
-    (toml,) = blocks("toml")
+    (toml,) = (block for block in blocks("toml") if "[backend]" in block)
     path = tmp_path / "mine.toml"
     path.write_text(toml, encoding="utf-8")
     assert Scenario.load(path).outages[0].mode == "hang"
@@ -54,3 +54,9 @@ def test_pictures_and_links_are_there():
 def test_nothing_of_ours_names_a_host_of_the_web(word):
     for path in [ROOT / "app.py", *(ROOT / "hustle_sim").rglob("*.py"), *(ROOT / "hustle_sim").rglob("*.js")]:
         assert word not in path.read_text(encoding="utf-8"), path
+
+
+def test_the_limits_of_the_readme_load(tmp_path):
+    (toml,) = (block for block in blocks("toml") if "[limits]" in block)
+    (tmp_path / "slo.toml").write_text(toml)
+    assert Slo.load(tmp_path / "slo.toml").of("morning-outage")
