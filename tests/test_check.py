@@ -127,7 +127,9 @@ def test_junit_has_a_case_for_each_limit_and_a_failure_with_the_numbers(broken):
     suite = suites.find("testsuite")
     assert (suite.get("name"), suite.get("tests"), suite.get("failures")) == ("quick", "3", "1")
     (failure,) = suites.iter("failure")
-    assert re.search(r"answered_share in quick breaks its limit, at least 99.0 %: .* interval .* seed \d", failure.text)
+    assert re.search(
+        r"answered_share in quick breaks its limit, at least 99.0 %: .* interval: .* seed \d", failure.text
+    )
 
 
 def test_the_report_shows_what_changed_what_broke_and_how_to_see_it_again(broken, tmp_path):

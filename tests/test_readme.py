@@ -7,6 +7,7 @@ import pytest
 
 from hustle_sim import PRESETS, Scenario
 from hustle_sim.analysis import METRICS
+from hustle_sim.tuning.slo import Slo
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

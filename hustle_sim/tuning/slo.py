@@ -14,12 +14,12 @@ from hustle_sim.inputs import InputError, closest, parse_duration, read_toml
 Statistic = Literal["mean", "every"]
 
 EXAMPLE = """\
-[limits]                                # in every scenario
-lost = { at_most = 0 }                  # a limit of 0 is broken by a single case
+[limits]                                            # in every scenario
+lost = { at_most = 0 }                              # a limit of 0 is broken by a single case
 answer_max_s = { at_most = "8.1s", of = "every" }   # in every single simulation, not on average
-delivered_share = { at_least = 0.99 }   # on average
+delivered_share = { at_least = 0.99 }               # on average
 
-[scenarios.morning-outage]              # and in this one
+[scenarios.morning-outage]                          # and in this one
 detection_s = { at_most = "5m" }
 """
 """What a file of limits looks like."""
