@@ -15,12 +15,14 @@ from hustle_sim.simulation import Cancelled, Scenario, simulate, simulate_client
 if TYPE_CHECKING:
     from hustle_sim.tuning.check import check
     from hustle_sim.tuning.compare import compare
+    from hustle_sim.tuning.export import export
     from hustle_sim.tuning.sweep import sweep
 
 # What needs SciPy and more is imported when it is asked for: worker processes and the command line start faster.
 _LATER = {
     "check": "hustle_sim.tuning.check",
     "compare": "hustle_sim.tuning.compare",
+    "export": "hustle_sim.tuning.export",
     "sweep": "hustle_sim.tuning.sweep",
 }
 
@@ -34,6 +36,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "export",
     "policy_fields",
     "simulate",
     "simulate_client",

@@ -110,6 +110,17 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not valid TOML: {error}") from None
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises InputError with file and line if it can't be read."""
+    try:
+        read = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(read, dict):
+        raise InputError(f"{path} holds no JSON object: it begins with '{{'")
+    return read
+
+
 def toml_value(value: object) -> str:
     """A bool, number or text as TOML writes it."""
     if isinstance(value, bool):

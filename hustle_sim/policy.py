@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from hustle_sim.inputs import InputError, Seconds, closest, read_toml, sentence, toml_value
+from hustle_sim.inputs import InputError, Seconds, closest, read_json, read_toml, sentence, toml_value
 
 Jitter = Literal["none", "full", "equal", "decorrelated"]
 Overflow = Literal["displace", "reject", "drop-oldest"]
@@ -292,7 +292,7 @@ class Policy(_Part):
 
     @classmethod
     def load(cls, source: str | Path) -> Policy:
-        """A preset's name, or a TOML file with tables probe, request, retry, breaker, queue and cache.
+        """A preset's name, or a TOML or JSON file with tables probe, request, retry, breaker, queue and cache.
 
         Fields that the file leaves out have their defaults. Raises InputError with one sentence.
         """
@@ -304,6 +304,10 @@ class Policy(_Part):
                 f"there is no preset {str(source)!r}{closest(str(source), PRESETS)} "
                 f"Name one of {', '.join(PRESETS)}, or a TOML file."
             )
+        if path.suffix == ".json":
+            tables = read_json(path)
+            tables.pop("about", None)  # what an export says of each field
+            return cls._checked(tables, str(path))
         return cls._checked(read_toml(path), str(path))
 
     def save(self, path: str | Path) -> None:

@@ -1,1 +1,1 @@
-"""Many runs, one answer: explain, lint, compare, sweep, tune."""
+"""Many runs, one answer: explain, lint, compare, sweep, tune, check; and the way home: export."""
