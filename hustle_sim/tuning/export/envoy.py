@@ -52,6 +52,7 @@ def _retry(taken: Taken) -> list[str]:
         f'    retry_on: "5xx,reset,connect-failure,refused-stream{",retriable-status-codes" if RETRIED_4XX else ""}"',
         f"    retriable_status_codes: [{', '.join(map(str, RETRIED_4XX))}]",
         *taken.why("request.max_attempts", "    # "),
+        "    # Envoy counts the retries only, the first attempt not.",
         f"    num_retries: {retries}",
     ]
     if attempt < deadline:
@@ -166,7 +167,7 @@ def _breaker(taken: Taken) -> list[str]:
     ]
     jitter = taken.number("breaker.jitter") * open_s
     if jitter:
-        lines += ["    # Added, at most. (breaker.jitter)", f"    max_ejection_time_jitter: {_duration(jitter)}"]
+        lines += [*taken.why("breaker.jitter", "    # "), f"    max_ejection_time_jitter: {_duration(jitter)}"]
         taken.warn("breaker.jitter", "Envoy's jitter only lengthens the time open, by up to a share of the first one")
     lines += ["    max_ejection_percent: 100"]
     if taken.policy.request.fast_fail_offline:
@@ -208,20 +209,28 @@ def _probes(taken: Taken) -> list[str]:
     interval, jitter = taken.number("probe.interval_s"), taken.number("probe.jitter")
     lines = [
         "  health_checks:",
-        f"    - timeout: {_duration(taken.number('probe.timeout_s'))} # (probe.timeout_s)",
-        f"      interval: {_duration(interval)} # (probe.interval_s)",
-        f"      no_traffic_interval: {_duration(interval)}",
-        f"      unhealthy_interval: {_duration(taken.number('probe.offline_interval_s'))} # (probe.offline_interval_s)",
-        f"      interval_jitter_percent: {math.ceil(jitter * 100)} # added only (probe.jitter)",
-        f"      unhealthy_threshold: {taken.whole('probe.fall')} # (probe.fall)",
-        f"      healthy_threshold: {taken.whole('probe.rise')} # (probe.rise)",
-        "      http_health_check:",
+        "    - http_health_check:",
         "        path: /health # yours",
         "        # Without this, one wrong status is enough, whatever the threshold.",
         "        retriable_statuses:",
         "          - start: 201",
         "            end: 600",
+        *taken.why("probe.timeout_s", "      # "),
+        f"      timeout: {_duration(taken.number('probe.timeout_s'))}",
+        *taken.why("probe.interval_s", "      # "),
+        f"      interval: {_duration(interval)}",
+        f"      no_traffic_interval: {_duration(interval)}",
+        *taken.why("probe.jitter", "      # "),
+        f"      interval_jitter_percent: {math.ceil(jitter * 100)}",
+        *taken.why("probe.offline_interval_s", "      # "),
+        f"      unhealthy_interval: {_duration(taken.number('probe.offline_interval_s'))}",
+        *taken.why("probe.fall", "      # "),
+        f"      unhealthy_threshold: {taken.whole('probe.fall')}",
+        *taken.why("probe.rise", "      # "),
+        f"      healthy_threshold: {taken.whole('probe.rise')}",
     ]
+    if jitter:
+        taken.warn("probe.jitter", "Envoy's jitter only lengthens the interval")
     if taken.policy.probe.fall > 1 or taken.policy.probe.rise > 1:
         taken.warn(
             "probe.confirm_s",

@@ -43,7 +43,7 @@ def polly(policy: Policy) -> Export:
         "        new ResiliencePipelineBuilder<HttpResponseMessage>()",
         *taken.why("request.deadline_s", "            // "),
         f"            .AddTimeout({_span(taken.number('request.deadline_s'))})",
-        *(_retry(retries) if retries else []),
+        *(_retry(taken, retries) if retries else []),
         *_breaker(taken),
         *taken.why("request.attempt_timeout_s", "            // "),
         f"            .AddTimeout({_span(taken.number('request.attempt_timeout_s'))})",
@@ -82,12 +82,13 @@ def polly(policy: Policy) -> Export:
     return taken.export(lines, "// ")
 
 
-def _retry(retries: int) -> list[str]:
+def _retry(taken: Taken, retries: int) -> list[str]:
     return [
         "            .AddRetry(new RetryStrategyOptions<HttpResponseMessage>",
         "            {",
         "                ShouldHandle = Failures,",
         *taken.why("request.max_attempts", "                // "),
+        "                // Polly counts the retries only, the first attempt not.",
         f"                MaxRetryAttempts = {retries},",
         "                DelayGenerator = args => new ValueTask<TimeSpan?>(Wait(args)),",
         "            })",
