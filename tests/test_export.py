@@ -347,6 +347,8 @@ def test_envoy_is_yaml_that_keeps_envoys_own_rules(policy):
         assert seconds(outlier["base_ejection_time"]) == policy.breaker.open_s
         assert seconds(outlier["max_ejection_time"]) >= policy.breaker.open_s
         assert 0 <= outlier["failure_percentage_threshold"] <= 100
+        # Envoy ends an ejection only when it judges again.
+        assert seconds(outlier["interval"]) <= policy.breaker.open_s
         assert cluster["common_lb_config"]["healthy_panic_threshold"]["value"] == 0
     for check in cluster.get("health_checks", ()):
         assert seconds(check["interval"]) == policy.probe.interval_s

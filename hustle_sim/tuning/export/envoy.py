@@ -141,6 +141,8 @@ def _breaker(taken: Taken) -> list[str]:
     longest = open_s if factor == 1 else taken.number("breaker.open_max_s")
     taken.inert("breaker.open_max_s")
     percent = math.ceil(share * 100)
+    # Envoy ends an ejection only when it judges again: a longer interval would be a longer time open.
+    interval = min(taken.number("breaker.window_s"), open_s)
     lines = [
         "  # Without this, Envoy sends to a backend that it has ejected when no other is left.",
         "  common_lb_config:",
@@ -148,7 +150,8 @@ def _breaker(taken: Taken) -> list[str]:
         "      value: 0",
         "  outlier_detection:",
         *taken.why("breaker.window_s", "    # "),
-        f"    interval: {_duration(taken.number('breaker.window_s'))}",
+        "    # Ejections end at such a judgement only, so that it is no longer than the time open.",
+        f"    interval: {_duration(interval)}",
         *taken.why("breaker.failure_share", "    # "),
         *taken.why("breaker.min_calls", "    # "),
         f"    failure_percentage_threshold: {percent}",
@@ -174,10 +177,11 @@ def _breaker(taken: Taken) -> list[str]:
         lines += ["    successful_active_health_check_uneject_host: false"]
     taken.warn(
         "breaker.window_s, breaker.failure_share, breaker.min_calls",
-        f"Envoy judges the share once every {policy.window_s:g} s, so that {least} failures in a row eject at once "
-        "instead, even after many successes; both count 5xx and broken connections of one host, not 429"
-        + (f"; the share became {percent} %" if percent != share * 100 else ""),
+        f"Envoy judges the share once every {plain(interval)} s, over the calls of that time, and forgets them; in "
+        f"between, {least} failures in a row eject at once, even after many successes; 5xx and broken connections "
+        "count, 429 does not" + (f"; the share became {percent} %" if percent != share * 100 else ""),
     )
+    taken.warn("breaker.open_s", f"an ejection ends when Envoy judges next, up to {plain(interval)} s late")
     if factor != 1:
         taken.warn(
             "breaker.open_factor",
