@@ -93,7 +93,10 @@ def test_the_number_of_items_is_the_depth_that_the_queue_told(run: Run):
     between = (queue["time_s"].to_numpy()[1:] + queue["time_s"].to_numpy()[:-1]) / 2
     apart = np.diff(queue["time_s"].to_numpy()) > 1e-9
     for now_s, depth in zip(between[apart], queue["depth"].to_numpy()[:-1][apart], strict=True):
-        assert moment(timeline, now_s, run.clients[0]).queue_depth == depth
+        now = moment(timeline, now_s, run.clients[0])
+        assert now.queue_depth == len(now.items) == depth
+        sending = sum(item.state == "being sent" for item in now.items)
+        assert (f"{sending} of them being sent" in now.words["queue"]) == (sending > 0)
 
 
 @given(

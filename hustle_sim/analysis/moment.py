@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 BUBBLES = 30
 """Messages of the chat that a moment has: as many as fit a screen and a little scrolling."""
 
+ITEMS = 200
+"""Items of the queue that a moment has, the oldest; ``queue_depth`` counts them all."""
+
 _MODES = {
     "refuse": "refusing every connection", "hang": "taking requests and never answering", "error": "failing",
     "slow": "slow", "rate_limit": "turning requests away", "brownout": "short of capacity",
@@ -76,7 +79,7 @@ def moment(source: Recording | Timeline, time_s: float, client: int = 0) -> Mome
     monitor = index.monitor.at(time_s) if index.is_watched else None
     is_probing = bool(len(index.probes.at(time_s)))
     breaker = index.breaker.at(time_s)
-    items = index.queue.items(time_s)
+    items, depth = index.queue.items(time_s, ITEMS), index.queue.depth(time_s)
     backend = timeline.backend.at(time_s) if timeline.backend is not None else None
     messages = index.messages
     waiting = tuple(
@@ -87,12 +90,12 @@ def moment(source: Recording | Timeline, time_s: float, client: int = 0) -> Mome
     words = {
         **({} if monitor is None else {"monitor": _monitor_words(monitor, is_probing, time_s)}),
         **({"breaker": _breaker_words(breaker, time_s)} if timeline.run.policy.breaker.enabled else {}),
-        "queue": _queue_words(items, index, time_s),
+        "queue": _queue_words(items, depth, index, time_s),
         **({} if backend is None else {"backend": _backend_words(backend, time_s)}),
         "messages": _messages_words(sent, answered, late, waiting),
     }
     return Moment(
-        time_s, client, monitor, is_probing, breaker, len(items), items, backend, waiting, sent, answered, late, gone,
+        time_s, client, monitor, is_probing, breaker, depth, items, backend, waiting, sent, answered, late, gone,
         chat_at(timeline, time_s, client, BUBBLES), words,
     )  # fmt: skip
 
@@ -109,17 +112,16 @@ def _breaker_words(breaker: Standing, time_s: float) -> str:
     return f"{words}{_for(breaker, time_s)}{_because(breaker.reason)}." if breaker.since_s else f"{words}."
 
 
-def _queue_words(items: tuple[Item, ...], index: ClientIndex, time_s: float) -> str:
+def _queue_words(items: tuple[Item, ...], depth: int, index: ClientIndex, time_s: float) -> str:
     delivered = index.queue.ended("delivered", time_s)
     done = f"; {delivered:,} delivered so far" if delivered else ""
     if not items:
         return f"The queue is empty{done}."
     oldest = format_duration(items[0].age_s)
-    sending = sum(item.state == "being sent" for item in items)
-    asked = sum(item.state == "waits for a person" for item in items)
+    sending, asked = (index.queue.busy(state, time_s) for state in ("being sent", "waits for a person"))
     more = f", {sending} of them being sent" if sending else ""
     more += f", {asked} of them until a person decides" if asked else ""
-    number = "1 message waits" if len(items) == 1 else f"{len(items):,} messages wait"
+    number = "1 message waits" if depth == 1 else f"{depth:,} messages wait"
     return f"{number} in the queue, the oldest for {oldest}{more}{done}."
 
 

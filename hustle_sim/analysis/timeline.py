@@ -103,17 +103,25 @@ class QueueIndex:
     """One client's queue, asked by time."""
 
     def __init__(self, queue: pd.DataFrame) -> None:
-        self._times_s = queue["time_s"].to_numpy(np.float64)
-        self._depths = queue["depth"].to_numpy()
         self._of: dict[str, list[tuple[float, str]]] = {}
         begins: list[float] = []
         ends: list[float] = []
         self._ids: list[str] = []
         staying: dict[str, int] = {}
         ended: dict[str, list[float]] = {word: [] for word in ENDS}
+        busy: dict[str, tuple[list[float], list[float]]] = {word: ([], []) for word in _STATES.values()}
+        state_of: dict[str, tuple[str, int]] = {}
         columns = (queue[name].astype(object).tolist() for name in ("time_s", "event", "message_id"))
         for at_s, event, message_id in zip(*columns, strict=True):
             self._of.setdefault(message_id, []).append((at_s, event))
+            if event != "duplicate" and message_id in state_of:
+                state, place_in_state = state_of.pop(message_id)
+                busy[state][1][place_in_state] = at_s
+            if event in _STATES:
+                state_begins, state_ends = busy[_STATES[event]]
+                state_of[message_id] = (_STATES[event], len(state_begins))
+                state_begins.append(at_s)
+                state_ends.append(math.inf)
             if event in ended:
                 ended[event].append(at_s)
                 place = staying.pop(message_id, None)
@@ -126,11 +134,20 @@ class QueueIndex:
                 self._ids.append(message_id)
         self._begins = begins
         self._stays = Intervals(begins, ends)
+        self._busy = {state: Intervals(*stretches) for state, stretches in busy.items()}
         self._ended = {word: np.array(times_s) for word, times_s in ended.items()}
 
-    def items(self, time_s: float) -> tuple[Item, ...]:
-        """What was in the queue at a time, oldest first."""
-        return tuple(self._item(int(place), time_s) for place in self._stays.at(time_s))
+    def depth(self, time_s: float) -> int:
+        """How many were in the queue at a time."""
+        return len(self._stays.at(time_s))
+
+    def items(self, time_s: float, most: int) -> tuple[Item, ...]:
+        """What was in the queue at a time, oldest first, ``most`` of them at most."""
+        return tuple(self._item(int(place), time_s) for place in self._stays.at(time_s)[:most])
+
+    def busy(self, state: str, time_s: float) -> int:
+        """How many were in a state other than ``ready`` at a time."""
+        return len(self._busy[state].at(time_s))
 
     def fate(self, message_id: str, time_s: float) -> str:
         """The last event of a message by then; empty if there was none."""
