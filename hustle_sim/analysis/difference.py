@@ -53,6 +53,7 @@ def differences(first: Run, second: Run) -> dict[str, Difference]:
 
 def difference(name: str, first: float, second: float) -> Difference:
     """One metric of two runs. Raises InputError for a name that is no metric."""
+    first, second = float(first), float(second)
     texts = format_metric(name, first), format_metric(name, second)
     change = second - first
     return Difference(
