@@ -119,6 +119,11 @@ def test_a_picture_can_be_png_dark_and_a_file(run: Run, tmp_path: Path):
     assert (tmp_path / "queue.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_outages_have_their_own_colour_in_a_picture_too(run: Run):
+    # Matplotlib's renderer took the first colour of its own cycle for them.
+    assert b"#95091b" in picture(run, "queue").lower()
+
+
 def test_drawing_a_picture_leaves_the_backend_of_holoviews_as_it_was(run: Run):
     import holoviews as hv
 

@@ -64,7 +64,7 @@ def density_data(
     return {
         **common(
             run, "log_s", limits, "No attempts in this run." if run.attempts.empty else "",
-            f"{len(times_s):,} attempts, darker where there are more" if len(times_s) else "",
+            f"{len(times_s):,} attempts, stronger where there are more" if len(times_s) else "",
         ),
         "answered": answered,
         "failed": failed,

@@ -161,7 +161,7 @@ def outages(theme: Theme) -> Part:
     return Part(
         lambda data: hv.VSpans(data["outages"], kdims=[TIME, UNTIL]),
         {"color": colour, "alpha": 0.1, "line_alpha": 0, "level": "underlay", "apply_ranges": False},
-        {"facecolor": colour, "edgecolor": "none", "alpha": 0.1},
+        {"color": colour, "linewidth": 0, "alpha": 0.1},
     )
 
 

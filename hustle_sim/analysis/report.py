@@ -142,7 +142,7 @@ def _policies(runs: list[Run], labels: list[str]) -> str:
     if not changed:
         return "<p>The default policy, in every field.</p>"
     heads = "".join(
-        f"<th>{escape(head)}</th>" for head in ("Field", *(labels if len(runs) > 1 else ["Value"]), "Default")
+        f"<th>{escape(head)}</th>" for head in ("Field", *(labels if len(runs) > 1 else ["Value"]), "Default policy")
     )
     rows = "".join(
         f"<tr><th scope=row>{name}</th>"
