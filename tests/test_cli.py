@@ -40,6 +40,15 @@ def test_run_prints_every_metric(hustle):
         assert name in out
 
 
+def test_run_writes_a_report_and_says_beforehand_if_it_cannot(hustle, tmp_path):
+    code, _, err = hustle("run", "hang", "--report", "hang.html")
+    assert (code, err.splitlines()[-1]) == (0, "Wrote hang.html.")
+    assert "<h1>hang, default, seed 0</h1>" in (tmp_path / "hang.html").read_text(encoding="utf-8")
+    code, out, err = hustle("run", "hang", "--report", "none/hang.html")
+    assert (code, out) == (2, "")
+    assert "there is no folder none" in err
+
+
 def test_the_example_of_the_readme_runs(hustle):
     code, out, _ = hustle(
         "run", "morning-outage", "--policy", "original", "--seed", "7", "--set", "probe.interval_s=60"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from bokeh.models import (
     CustomJSHover,
     CustomJSTicker,
     CustomJSTickFormatter,
+    FixedTicker,
     LogAxis,
     NumeralTickFormatter,
 )
@@ -114,6 +115,8 @@ def finish_bokeh(title: str, data: Callable[[], Data], start: float | None) -> C
                     "@time_s": moment, "@{time_s}": moment, "@latency_s": duration, "@{latency_s}": duration,
                 }  # fmt: skip
         _frame(figure, titled(title, now))
+        if "rows" in now:
+            _name_rows(figure, now["rows"])
         _follow(figure.x_range, (0.0, max(now["end_s"], 1.0)))
         _follow(figure.y_range, now["limits"])
 
@@ -128,6 +131,14 @@ def _frame(figure: Any, title: str) -> None:
     for legend in figure.legend:
         for item in legend.items:
             item.visible = any(len(next(iter(r.data_source.data.values()), ())) for r in item.renderers)
+
+
+def _name_rows(figure: Any, rows: Sequence[tuple[float, str]]) -> None:
+    """Ticks with names on the upright axis: other data may have other rows."""
+    places, names = [place for place, _ in rows], dict(rows)
+    for axis in figure.yaxis:
+        if getattr(axis.ticker, "ticks", None) != places or axis.major_label_overrides != names:
+            axis.ticker, axis.major_label_overrides = FixedTicker(ticks=places), names
 
 
 def _follow(axis_range: Any, whole: tuple[float, float]) -> None:

@@ -51,7 +51,8 @@ _HARD = ("refuse", "hang", "error", "bad_body", "flap")
 def latency_data(run: Recording, limit: int = POINTS) -> Data:
     """Every attempt with its latency, thinned beyond ``limit``, and the p50 and p95 of those that were waited for.
 
-    ``points``: time_s, shown_s (never below ``FLOOR_S``), outcome (in words), size, latency_s, kind, client, number.
+    ``points``: time_s, shown_s (never below ``FLOOR_S``), outcome (in words), size, latency_s, kind, client, number,
+    row (in ``run.attempts``: for clicks, and not drawn).
     ``p50`` and ``p95``: time_s, latency_s, over attempts for messages that were answered or timed out.
     """
     attempts = run.attempts
@@ -76,6 +77,7 @@ def latency_data(run: Recording, limit: int = POINTS) -> Data:
             .astype(object),
             "client": drawn["client"].to_numpy(),
             "number": drawn["number"].to_numpy(),
+            "row": kept,
         }
     )
     waited = attempts[(attempts["kind"] != "probe") & attempts["outcome"].isin(["ok", "timeout"])]
@@ -83,14 +85,14 @@ def latency_data(run: Recording, limit: int = POINTS) -> Data:
     notes = [f"1 of {every_ok} ok attempts drawn"] if every_ok > 1 else []
     notes += [f"1 of {every_other} others drawn"] if every_other > 1 else []
     return {
-        **_common(
+        **common(
             run, "latency_s", (shown_s.min(initial=0.1) / 2, max(shown_s.max(initial=0.0), deadline_s) * 2),
             "No attempts in this run." if attempts.empty else "", ", ".join(notes),
         ),
         "points": points,
         "p50": p50,
         "p95": p95,
-        "deadline": _level(run, "latency_s", deadline_s),
+        "deadline": level(run, "latency_s", deadline_s),
     }  # fmt: skip
 
 
@@ -117,7 +119,7 @@ def status_data(run: Recording, client: int | None = None) -> Data:
     elif len(watched) > 1:
         note = f"client {client}"
     return {
-        **_common(
+        **common(
             run, "band_to", (0.0, 2.3 if run.backend_truth else 1.1),
             "" if len(watched) else "No monitor gave a verdict in this run.", note,
         ),
@@ -147,13 +149,13 @@ def queue_data(run: Recording) -> Data:
     crowd = run.policy.queue.max_size if len(run.clients) <= 1 else 0
     near = crowd if 2 * total.max(initial=0) >= crowd else 0
     return {
-        **_common(
-            run, "depth", _from_zero(max(total.max(initial=0), near)),
+        **common(
+            run, "depth", from_zero(max(total.max(initial=0), near)),
             "Nothing was ever queued in this run." if queue.empty else "",
         ),
         "depth": steps,
         "marks": _queue_marks(queue, total, end_s),
-        "most": _level(run, "depth", near) if near else no_line("depth"),
+        "most": level(run, "depth", near) if near else no_line("depth"),
     }  # fmt: skip
 
 
@@ -173,8 +175,8 @@ def outcomes_data(run: Recording) -> Data:
     counts = count_by(messages["time_s"].to_numpy(), fate.to_numpy(), FATE, width_s, run.duration_s)
     total = counts.sum(axis=1)
     return {
-        **_common(
-            run, "messages_to", _from_zero(total.max(initial=0) * 3600 / width_s),
+        **common(
+            run, "messages_to", from_zero(total.max(initial=0) * 3600 / width_s),
             "No messages in this run." if messages.empty else "",
         ),
         "bars": stacked(
@@ -193,7 +195,7 @@ def load_data(run: Recording) -> Data:
     if backend.empty:
         reason = "The backend was not sampled." if run.backend_truth else "A live session sees only its own requests."
         return {
-            **_common(run, "requests_to", _from_zero(0), reason),
+            **common(run, "requests_to", from_zero(0), reason),
             "bars": no_bars("requests", "part"),
             "capacity": no_line("requests"),
         }
@@ -215,7 +217,7 @@ def load_data(run: Recording) -> Data:
     shown = pd.DataFrame(bars, columns=bar_columns("requests", "part"))
     highest = max(most.sum(axis=1).max(), capacity.max())
     return {
-        **_common(run, "requests_to", _from_zero(highest)),
+        **common(run, "requests_to", from_zero(highest)),
         "bars": shown if bars else no_bars("requests", "part"),
         "capacity": staircase(begins_s, "requests", capacity, end_s),
     }
@@ -246,8 +248,8 @@ def arrivals_data(run: Recording) -> Data:
             np.arange(len(counts), dtype=np.float64) * width_s, "per_min", arrived * 60 / width_s, run.duration_s
         )
     return {
-        **_common(
-            run, "rate_to", _from_zero(max(total.max(initial=0) * 60 / width_s, line["per_min"].max())),
+        **common(
+            run, "rate_to", from_zero(max(total.max(initial=0) * 60 / width_s, line["per_min"].max())),
             "No requests in this run." if sent.empty and line.empty else "",
         ),
         "bars": stacked(
@@ -266,16 +268,19 @@ _BECAME = {
 }  # fmt: skip
 
 
-def _from_zero(highest: float) -> tuple[float, float]:
+def from_zero(highest: float) -> tuple[float, float]:
+    """The limits of an axis that begins at nothing."""
     return 0.0, float(highest) * 1.08 if highest > 0 else 1.0
 
 
-def _common(run: Recording, height: str, limits: tuple[float, float], sentence: str = "", note: str = "") -> Data:
+def common(run: Recording, height: str, limits: tuple[float, float], sentence: str = "", note: str = "") -> Data:
     """What every figure has; ``height`` names the axis on which a sentence is put in the middle of ``limits``."""
     stretches = merged(run.outages) if run.backend_truth else np.empty((0, 2))
     shown = np.clip(stretches, 0.0, run.duration_s)
     # The latency axis is logarithmic, and the verdict is the lower of two rows.
-    middle = {"latency_s": math.sqrt(limits[0] * limits[1]), "band_to": 0.5}.get(height, sum(limits) / 2)
+    middle = sum(limits) / 2 if height != "band_to" else 0.5
+    if height == "latency_s":
+        middle = math.sqrt(limits[0] * limits[1])
     text = pd.DataFrame({"time_s": [run.duration_s / 2], height: [middle], "text": [sentence]})
     return {
         "outages": pd.DataFrame(shown[shown[:, 0] < shown[:, 1]], columns=["time_s", "until_s"]),
@@ -298,7 +303,8 @@ def _of(number: float, total: float, noun: str) -> str:
     return f"{number:,.0f} of {total:,.0f} {noun}{'' if total == 1 else 's'}"
 
 
-def _level(run: Recording, name: str, value: float) -> pd.DataFrame:
+def level(run: Recording, name: str, value: float) -> pd.DataFrame:
+    """A line at one height through the whole run."""
     return pd.DataFrame({"time_s": [0.0, run.duration_s], name: [float(value)] * 2})
 
 

@@ -1,114 +1,34 @@
 """The figures: one time axis, linked zoom, hover that explains.
 
-Each figure is a ``Figure``: a pure function that makes its data from a run (``figure_data``), and parts that draw
-the data, each one HoloViews element. ``draw(data)`` makes a static overlay, ``live(pipe)`` the same overlay from
-``DynamicMap``s that follow a HoloViews Pipe. ``latency(run)`` and its like do both steps at once.
-
-Drawn for the Bokeh backend; with ``hv.extension("matplotlib")`` loaded first, the same figures come out as pictures
-(without hover). Importing this module takes a second or two: HoloViews is large.
+``latency(run)`` and its like draw one figure of a run; ``FIGURES`` has every figure of the layout by name, each a
+``Figure`` (see ``drawing``) that can also follow a Pipe. Importing this module takes a second or two: HoloViews is
+large.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import holoviews as hv
-import holoviews.plotting.bokeh
 
 from hustle_sim.analysis import figure_data, palette
-from hustle_sim.analysis.axes import LEGEND, finish_bokeh, finish_matplotlib, titled
-from hustle_sim.analysis.figure_data import Data
-from hustle_sim.analysis.palette import Look, Theme
+from hustle_sim.analysis.drawing import (
+    TIME,
+    TIP_ATTEMPT,
+    TIP_WORDS,
+    Figure,
+    Part,
+    bars,
+    line,
+    outages,
+    points,
+    sentence,
+)
+from hustle_sim.analysis.palette import Theme
 
 if TYPE_CHECKING:
     from hustle_sim.analysis.recording import Recording
-
-TIME = hv.Dimension("time_s", label="time since start")
-"""The one time axis: the same dimension everywhere, so that all figures zoom together."""
-
-_UNTIL = hv.Dimension("until_s")
-
-Options = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One layer of a figure: ``make`` draws one HoloViews element from the data; options are those of each backend.
-
-    ``looks`` are the words that ``by`` (a column) can have: they give colours, and shapes to points.
-    """
-
-    make: Callable[[Data], Any]
-    bokeh: Options = field(default_factory=dict)
-    matplotlib: Options = field(default_factory=dict)
-    by: str = ""
-    looks: Mapping[str, Look] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One figure. ``make`` gives its data, ``parts`` its layers for a theme, from back to front."""
-
-    name: str
-    title: str
-    ylabel: str
-    height: int
-    make: Callable[..., Data]
-    parts: Callable[[Theme], tuple[Part, ...]]
-    logy: bool = False
-
-    def draw(
-        self, data: Data, *, theme: Theme = "light", clock: datetime | None = None, legend: bool = True
-    ) -> hv.Overlay:
-        """The figure of some data.
-
-        ``clock`` is the time that is 0 on the axis, to print times of day (UTC). Without ``legend``, make one beside
-        it from the ``palette``.
-        """
-        layers = [layer for part in self.parts(theme) for layer in _static(part, data, theme)]
-        return self._finished(hv.Overlay(layers), lambda: data, legend, clock)
-
-    def live(
-        self, pipe: hv.streams.Pipe, *, theme: Theme = "light", clock: datetime | None = None, legend: bool = True
-    ) -> hv.Overlay:
-        """The same figure as an overlay of DynamicMaps: it redraws whenever data is sent into the pipe.
-
-        The pipe must hold data already. The axes follow the data, unless the reader has zoomed in. Send to several
-        figures inside ``pn.io.hold()``: one repaint instead of many, and legends that keep their symbols.
-        """
-        layers = [
-            _styled(hv.DynamicMap(_framed(part.make), streams=[pipe]), part, theme, "bokeh")
-            for part in self.parts(theme)
-        ]
-        return self._finished(hv.Overlay(layers).collate(), lambda: pipe.data, legend, clock)
-
-    def _finished(
-        self, overlay: hv.Overlay, data: Callable[[], Data], legend: bool, clock: datetime | None
-    ) -> hv.Overlay:
-        now = data()
-        common = {
-            "title": titled(self.title, now), "xlabel": "", "ylabel": self.ylabel, "logy": self.logy,
-            "xlim": (0.0, now["end_s"]) if now["end_s"] > 0 else (0.0, 1.0), "ylim": now["limits"],
-            "show_grid": True, "show_legend": legend, **({"yticks": now["rows"]} if "rows" in now else {}),
-        }  # fmt: skip
-        start = None if clock is None else clock.timestamp()
-        overlay = overlay.opts(
-            **common, responsive=True, height=self.height, legend_position="top", legend_cols=7, legend_opts=LEGEND,
-            toolbar="right",
-            default_tools=["xpan", "xwheel_zoom", "box_zoom", "reset"], active_tools=["xwheel_zoom"],
-            hooks=[finish_bokeh(self.title, data, start)], backend="bokeh",
-            fontsize={"title": "11pt", "labels": "9pt", "ticks": "8pt"},
-        )  # fmt: skip
-        if "matplotlib" not in hv.Store.registry:
-            return overlay
-        return overlay.opts(
-            **{**common, "xlabel": " ", "ylabel": self.ylabel or " "}, aspect=4, fig_inches=9, legend_position="right",
-            legend_opts={"fontsize": 7}, fontsize={"title": 10, "labels": 8}, hooks=[finish_matplotlib(start)],
-            backend="matplotlib",
-        )  # fmt: skip
 
 
 def latency(run: Recording, *, theme: Theme = "light", limit: int = figure_data.POINTS) -> hv.Overlay:
@@ -158,158 +78,58 @@ def _clock(run: Recording) -> datetime | None:
     return None if run.backend_truth else run.start
 
 
-def _static(part: Part, data: Data, theme: Theme) -> list[Any]:
-    element = part.make(data)
-    if isinstance(element, hv.Curve) and not len(element):
-        return []
-    if hv.Store.current_backend != "matplotlib":
-        return [_styled(element, part, theme, "bokeh")]
-    if not part.by:
-        return [_styled(element, part, theme, "matplotlib")]
-    # Matplotlib has one marker for one element, and makes its legend from labels.
-    present = set(element.dimension_values(part.by))
-    return [
-        _styled(element.select(**{part.by: look.word}).relabel(look.word), part, theme, "matplotlib", look)
-        for look in part.looks.values()
-        if look.word in present
-    ]
-
-
-def _framed(make: Callable[[Data], Any]) -> Callable[..., Any]:
-    # HoloViews hands the contents of a Pipe over by the name "data".
-    return lambda data: make(data)
-
-
-def _styled(layer: Any, part: Part, theme: Theme, backend: str, look: Look | None = None) -> Any:
-    if backend == "matplotlib":
-        own: dict[str, Any] = {"color": look.colour(theme)} if look is not None else {}
-        if look is not None and "s" in part.matplotlib:
-            own["marker"] = _MATPLOTLIB_MARKERS.get(look.marker, "o")
-        return layer.opts(**part.matplotlib, **own, backend="matplotlib")
-    colour: dict[str, Any] = {"color": part.by, "cmap": palette.colours(part.looks, theme)} if part.by else {}
-    return layer.opts(**part.bokeh, **colour, backend="bokeh")
-
-
-_MATPLOTLIB_MARKERS = {
-    "circle": "o", "x": "x", "triangle": "^", "inverted_triangle": "v", "triangle_dot": "2", "square": "s",
-    "square_x": "P", "diamond": "D", "diamond_dot": "d", "hex": "h", "plus": "+", "asterisk": "*", "cross": "+",
-}  # fmt: skip
-
-
-def _outages(theme: Theme) -> Part:
-    colour = palette.line("outage", theme)
-    return Part(
-        lambda data: hv.VSpans(data["outages"], kdims=[TIME, _UNTIL]),
-        {"color": colour, "alpha": 0.1, "line_alpha": 0, "level": "underlay", "apply_ranges": False},
-        {"facecolor": colour, "edgecolor": "none", "alpha": 0.1},
-    )
-
-
-def _sentence(height: str, theme: Theme) -> Part:
-    """What is said in the middle of a frame in which there is nothing to draw."""
-    colour = palette.line("soft", theme)
-    return Part(
-        lambda data: hv.Labels(data["sentence"], kdims=[TIME, height], vdims="text"),
-        {"text_color": colour, "text_font_size": "11pt"},
-        {"color": colour},
-    )
-
-
-def _line(table: str, name: str, label: str, theme: Theme, colour: str = "line", **style: Any) -> Part:
-    """A line; ``style`` is ``width`` and ``dash``."""
-    width, dash = style.get("width", 1.5), style.get("dash", "solid")
-    shade = palette.line("soft" if colour == "soft" else "line", theme)
-    return Part(
-        lambda data: hv.Curve(data[table], TIME, name, label=label),
-        {"color": shade, "line_width": width, "line_dash": dash},
-        {"color": shade, "linewidth": width, "linestyle": dash},
-    )
-
-
-def _bars(table: str, height: str, by: str, looks: Mapping[str, Look]) -> Part:
-    """Bars that stand where they stand in time, each with a sentence of its own."""
-    kdims = [TIME, f"{height}_from", _UNTIL, f"{height}_to"]
-    return Part(
-        lambda data: hv.Rectangles(data[table], kdims=kdims, vdims=[by, "words"]),
-        {"line_alpha": 0, "hover_tooltips": _TIP_WORDS, "tools": ["hover"], "show_legend": True},
-        {"linewidth": 0},
-        by=by,
-        looks=looks,
-    )
-
-
-def _points(table: str, kdims: list[Any], vdims: list[str], by: str, looks: Mapping[str, Look], tip: str) -> Part:
-    return Part(
-        lambda data: hv.Points(data[table], kdims=kdims, vdims=vdims),
-        {
-            "marker": hv.dim(by).categorize(palette.markers(looks), default="circle"), "size": "size", "alpha": 0.6,
-            "line_width": 1.2, "tools": ["hover"], "hover_tooltips": tip, "show_legend": True,
-        },
-        {"s": 20, "alpha": 0.6},
-        by=by,
-        looks=looks,
-    )  # fmt: skip
-
-
-_TIP_WORDS = '<div style="max-width: 22em">@words</div>'
-_TIP_ATTEMPT = (
-    '<div style="max-width: 22em"><b>@outcome</b> after @latency_s{custom}<br>'
-    "@kind, attempt @number of client @client, sent at @time_s{custom}</div>"
-)
-
-
 def _latency_parts(theme: Theme) -> tuple[Part, ...]:
     return (
-        _outages(theme),
-        _points(
+        outages(theme),
+        points(
             "points", [TIME, "shown_s"], ["outcome", "size", "latency_s", "kind", "client", "number"],
-            "outcome", palette.OUTCOME, _TIP_ATTEMPT,
+            "outcome", palette.OUTCOME, TIP_ATTEMPT,
         ),
-        _line("p95", "latency_s", "p95", theme, dash="dashed"),
-        _line("p50", "latency_s", "p50", theme, width=2),
-        _line("deadline", "latency_s", "deadline", theme, "soft", dash="dotted"),
-        _sentence("latency_s", theme),
+        line("p95", "latency_s", "p95", theme, dash="dashed"),
+        line("p50", "latency_s", "p50", theme, width=2),
+        line("deadline", "latency_s", "deadline", theme, "soft", dash="dotted"),
+        sentence("latency_s", theme),
     )  # fmt: skip
 
 
 def _status_parts(theme: Theme) -> tuple[Part, ...]:
-    return (_bars("bands", "band", "status", palette.STATUS), _sentence("band_to", theme))
+    return (bars("bands", "band", "status", palette.STATUS), sentence("band_to", theme))
 
 
 def _queue_parts(theme: Theme) -> tuple[Part, ...]:
     soft = palette.line("soft", theme)
     return (
-        _outages(theme),
+        outages(theme),
         Part(
             lambda data: hv.Area(data["depth"], TIME, "depth"),
             {"color": soft, "fill_alpha": 0.25, "line_color": soft},
             {"facecolor": soft, "alpha": 0.25},
         ),
-        _points("marks", [TIME, "depth"], ["event", "size", "words"], "event", palette.QUEUE, _TIP_WORDS),
-        _line("most", "depth", "queue is full", theme, "soft", dash="dotted"),
-        _sentence("depth", theme),
+        points("marks", [TIME, "depth"], ["event", "size", "words"], "event", palette.QUEUE, TIP_WORDS),
+        line("most", "depth", "queue is full", theme, "soft", dash="dotted"),
+        sentence("depth", theme),
     )
 
 
 def _outcomes_parts(theme: Theme) -> tuple[Part, ...]:
-    return (_outages(theme), _bars("bars", "messages", "fate", palette.FATE), _sentence("messages_to", theme))
+    return (outages(theme), bars("bars", "messages", "fate", palette.FATE), sentence("messages_to", theme))
 
 
 def _load_parts(theme: Theme) -> tuple[Part, ...]:
     return (
-        _outages(theme),
-        _bars("bars", "requests", "part", palette.LOAD),
-        _line("capacity", "requests", "capacity", theme, width=2),
-        _sentence("requests_to", theme),
+        outages(theme),
+        bars("bars", "requests", "part", palette.LOAD),
+        line("capacity", "requests", "capacity", theme, width=2),
+        sentence("requests_to", theme),
     )
 
 
 def _arrivals_parts(theme: Theme) -> tuple[Part, ...]:
     return (
-        _outages(theme),
-        _bars("bars", "rate", "traffic", palette.TRAFFIC),
-        _line("arrivals", "per_min", "all that reached the backend", theme, width=1),
-        _sentence("rate_to", theme),
+        outages(theme),
+        bars("bars", "rate", "traffic", palette.TRAFFIC),
+        line("arrivals", "per_min", "all that reached the backend", theme, width=1),
+        sentence("rate_to", theme),
     )
 
 

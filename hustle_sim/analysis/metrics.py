@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 _DAY_S, _HOUR_S = 86400.0, 3600.0
-_PEAK_WINDOW_S, _AFTERMATH_S, _BEFORE_S = 10.0, 300.0, 1800.0
+_AFTERMATH_S, _BEFORE_S = 300.0, 1800.0
+PEAK_WINDOW_S = 10.0
+"""The length of time over which a peak of requests is taken."""
 # Timers are exact in virtual time and a little late in real time.
 _ON_TIME_S = 0.001
 _UNWELL = ("degraded", "offline")
@@ -281,8 +283,22 @@ def _wasted_share(measured: Measured) -> float:
     return float(inside.mean())
 
 
-def _recovery_peak(measured: Measured) -> float:
-    sent_s, highest = measured.sent_s, math.nan
+class Peak(NamedTuple):
+    """The busiest 10 s after an outage: when they begin, requests per second in them, and before the outage."""
+
+    begin_s: float
+    rate: float
+    before: float
+
+    @property
+    def times(self) -> float:
+        """How many times the rate before."""
+        return self.rate / self.before
+
+
+def recovery_peaks(measured: Measured) -> list[Peak]:
+    """The peak after each stretch of outage in the window that ended in it and had requests before it."""
+    sent_s, peaks = measured.sent_s, []
     for index, (start_s, end_s) in enumerate(measured.bounds):
         if not measured.start_s <= start_s < measured.end_s or end_s >= measured.end_s:
             continue
@@ -290,14 +306,19 @@ def _recovery_peak(measured: Measured) -> float:
         before = np.searchsorted(sent_s, [from_s, start_s])
         if before[1] == before[0]:
             continue
-        mean_rate = (before[1] - before[0]) / (start_s - from_s)
+        mean_rate = float((before[1] - before[0]) / (start_s - from_s))
         next_s = measured.bounds[index + 1, 0] if index + 1 < len(measured.bounds) else math.inf
         after = np.searchsorted(sent_s, [end_s, min(end_s + _AFTERMATH_S, next_s, measured.end_s)])
         times_s = sent_s[after[0] : after[1]]
-        crowd = np.searchsorted(times_s, times_s + _PEAK_WINDOW_S) - np.arange(len(times_s))
-        peak = (crowd.max() if len(crowd) else 0) / _PEAK_WINDOW_S / mean_rate
-        highest = peak if math.isnan(highest) else max(highest, peak)
-    return highest
+        crowd = np.searchsorted(times_s, times_s + PEAK_WINDOW_S) - np.arange(len(times_s))
+        busiest = int(crowd.argmax()) if len(crowd) else 0
+        begin_s = float(times_s[busiest]) if len(crowd) else float(end_s)
+        peaks.append(Peak(begin_s, float(crowd[busiest] if len(crowd) else 0) / PEAK_WINDOW_S, mean_rate))
+    return peaks
+
+
+def _recovery_peak(measured: Measured) -> float:
+    return max((peak.times for peak in recovery_peaks(measured)), default=math.nan)
 
 
 def _detection_s(measured: Measured) -> float:

@@ -102,6 +102,32 @@ TRAFFIC: Mapping[str, Look] = {
 }
 """The requests that clients sent."""
 
+STEP: Mapping[str, Look] = {
+    "answered": Look("request, answered", "#4A8CC7", "#5EA3E0"),
+    "failed": Look("request, failed", "#CC2F5A", "#FF6B8E"),
+    "refused": Look("not sent: breaker open", *_OURS),
+    "wait": Look("waiting to try again", "#B3B8BE", "#737B84"),
+    "queue": Look("in the queue", "#E3A72F", "#F1C426"),
+    "seen": Look("seen by the person", "#1D8A6A", "#37BBA3"),
+    "decided": Look("decided", "#22272B", "#F2F4F5"),
+    "ended": Look("ended without an answer", "#6A3D9A", "#B794E0"),
+}
+"""The steps in the life of a message."""
+
+HEARTBEAT: Mapping[str, StatusLook] = {
+    "well": StatusLook("answered", "#36A67F", "#37BBA3", "circle", "●", text="#127B5B", height=0.45),
+    "partly": StatusLook("slow, or some failed", "#B78E09", "#F1C426", "triangle", "▲", text="#A46509", height=0.7),
+    "failed": StatusLook("none answered", "#95091B", "#DF0720", "square", "■", text="#790B18", height=1.0),
+    "none": StatusLook("no check", "#B3B8BE", "#737B84", "circle", "○", text="#5C646B", height=0.2),
+}
+"""A cell of the heartbeat bar: the health checks of one stretch of time."""
+
+WAITING: Mapping[str, Look] = {
+    "nothing": Look("nothing seen yet", "#CC2F5A", "#FF6B8E"),
+    "second best": Look("offline or older answer seen", "#E3A72F", "#F1C426"),
+}
+"""What people have while they wait for the coach's answer."""
+
 _LINES = {"line": ("#22272B", "#F2F4F5"), "soft": ("#5C646B", "#AEB5BB"), "outage": ("#95091B", "#DF0720")}
 
 

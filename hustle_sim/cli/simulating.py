@@ -23,6 +23,9 @@ def run(
     wire: Annotated[bool, typer.Option(help="Drive the real HTTP client down to a simulated wire.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
     out: Annotated[Path | None, typer.Option(help="Save the run (Parquet and JSON) in this folder.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a report to this HTML file, which opens without a server.")
+    ] = None,
 ) -> None:
     """Simulate a scenario with a policy, and print what people would have seen."""
     from hustle_sim.analysis.run import check_folder
@@ -32,6 +35,10 @@ def run(
     world = Scenario.load(scenario)
     if out is not None:
         check_folder(out)
+    if report is not None:
+        from hustle_sim.analysis.report import check_report, save_report
+
+        check_report(report)
     with progress_bar() as progress:
         task = progress.add_task(f"{world.name} with {policy}", total=1.0)
         result = simulate(
@@ -45,6 +52,9 @@ def run(
     if out is not None:
         result.save(out)
         err.print(f"Saved in {out}.", markup=False, soft_wrap=True)
+    if report is not None:
+        save_report(report, result)
+        err.print(f"Wrote {report}.", markup=False, soft_wrap=True)
     if as_json:
         print_json({name: number(value) for name, value in result.metrics.items()})
     else:

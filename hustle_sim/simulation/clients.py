@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from hustle_sim.simulation.randomness import Draws
 from hustle_sim.simulation.scenario import Scenario
+from hustle_sim.simulation.words import question
 
 Send = Callable[[str, int], Awaitable[object]]
 """``send(text, priority)``: returns when the person has an answer."""
@@ -33,6 +34,6 @@ async def person(scenario: Scenario, draws: Draws, client: int, send: Send) -> N
         wait_s = max(at_s, free_s) - loop.time()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-        text = f"Question {clients.question(draws, client, number)}"
+        text = question(clients.question(draws, client, number))
         await send(text, clients.priority(draws, client, number))
         free_s = loop.time() + clients.think_time.sample(think_draw(client, number))

@@ -1,0 +1,225 @@
+"""What figures are drawn with: parts that make one HoloViews element each, and the frame around them.
+
+Each figure is a ``Figure``: a pure function that makes its data from a run (``figure_data``), and parts that draw
+the data, each one HoloViews element. ``draw(data)`` makes a static overlay, ``live(pipe)`` the same overlay from
+``DynamicMap``s that follow a HoloViews Pipe.
+
+Drawn for the Bokeh backend; with ``hv.extension("matplotlib")`` loaded first, or ``backend="matplotlib"``, the same
+figures come out as pictures (without hover). Importing this module takes a second or two: HoloViews is large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import holoviews as hv
+import holoviews.plotting.bokeh
+
+from hustle_sim.analysis import palette
+from hustle_sim.analysis.axes import LEGEND, finish_bokeh, finish_matplotlib, titled
+from hustle_sim.analysis.figure_data import Data
+from hustle_sim.analysis.palette import Look, Theme
+
+TIME = hv.Dimension("time_s", label="time since start")
+"""The one time axis: the same dimension everywhere, so that all figures zoom together."""
+
+UNTIL = hv.Dimension("until_s")
+
+Options = Mapping[str, Any]
+
+Backend = Literal["bokeh", "matplotlib"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One layer of a figure: ``make`` draws one HoloViews element from the data; options are those of each backend.
+
+    ``looks`` are the words that ``by`` (a column) can have: they give colours, and shapes to points.
+    """
+
+    make: Callable[[Data], Any]
+    bokeh: Options = field(default_factory=dict)
+    matplotlib: Options = field(default_factory=dict)
+    by: str = ""
+    looks: Mapping[str, Look] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure. ``make`` gives its data, ``parts`` its layers for a theme, from back to front."""
+
+    name: str
+    title: str
+    ylabel: str
+    height: int
+    make: Callable[..., Data]
+    parts: Callable[[Theme], tuple[Part, ...]]
+    logy: bool = False
+
+    def draw(
+        self,
+        data: Data,
+        *,
+        theme: Theme = "light",
+        clock: datetime | None = None,
+        legend: bool = True,
+        backend: Backend | None = None,
+    ) -> hv.Overlay:
+        """The figure of some data.
+
+        ``clock`` is the time that is 0 on the axis, to print times of day (UTC). Without ``legend``, make one beside
+        it from the ``palette``. ``backend`` None is the one that HoloViews uses now.
+        """
+        drawn_by = backend or hv.Store.current_backend
+        layers = [layer for part in self.parts(theme) for layer in _static(part, data, theme, drawn_by)]
+        return self._finished(hv.Overlay(layers), lambda: data, legend, clock)
+
+    def live(
+        self, pipe: hv.streams.Pipe, *, theme: Theme = "light", clock: datetime | None = None, legend: bool = True
+    ) -> hv.Overlay:
+        """The same figure as an overlay of DynamicMaps: it redraws whenever data is sent into the pipe.
+
+        The pipe must hold data already. The axes follow the data, unless the reader has zoomed in. Send to several
+        figures inside ``pn.io.hold()``: one repaint instead of many, and legends that keep their symbols.
+        """
+        layers = [
+            _styled(hv.DynamicMap(_framed(part.make), streams=[pipe]), part, theme, "bokeh")
+            for part in self.parts(theme)
+        ]
+        return self._finished(hv.Overlay(layers).collate(), lambda: pipe.data, legend, clock)
+
+    def _finished(
+        self, overlay: hv.Overlay, data: Callable[[], Data], legend: bool, clock: datetime | None
+    ) -> hv.Overlay:
+        now = data()
+        common = {
+            "title": titled(self.title, now), "xlabel": "", "ylabel": self.ylabel, "logy": self.logy,
+            "xlim": (0.0, now["end_s"]) if now["end_s"] > 0 else (0.0, 1.0), "ylim": now["limits"],
+            "show_grid": True, "show_legend": legend, **({"yticks": now["rows"]} if "rows" in now else {}),
+        }  # fmt: skip
+        start = None if clock is None else clock.timestamp()
+        overlay = overlay.opts(
+            **common, responsive=True, height=self.height, legend_position="top", legend_cols=7, legend_opts=LEGEND,
+            toolbar="right",
+            default_tools=["xpan", "xwheel_zoom", "box_zoom", "reset"], active_tools=["xwheel_zoom"],
+            hooks=[finish_bokeh(self.title, data, start)], backend="bokeh",
+            fontsize={"title": "11pt", "labels": "9pt", "ticks": "8pt"},
+        )  # fmt: skip
+        if "matplotlib" not in hv.Store.registry:
+            return overlay
+        return overlay.opts(
+            **{**common, "xlabel": " ", "ylabel": self.ylabel or " "}, aspect=4, fig_inches=9, legend_position="right",
+            legend_opts={"fontsize": 7}, fontsize={"title": 10, "labels": 8}, hooks=[finish_matplotlib(start)],
+            backend="matplotlib",
+        )  # fmt: skip
+
+
+def _static(part: Part, data: Data, theme: Theme, backend: str) -> list[Any]:
+    element = part.make(data)
+    if isinstance(element, hv.Curve) and not len(element):
+        return []
+    if backend != "matplotlib":
+        return [_styled(element, part, theme, "bokeh")]
+    if not part.by:
+        return [_styled(element, part, theme, "matplotlib")]
+    # Matplotlib has one marker for one element, and makes its legend from labels.
+    present = set(element.dimension_values(part.by))
+    return [
+        _styled(element.select(**{part.by: look.word}).relabel(look.word), part, theme, "matplotlib", look)
+        for look in part.looks.values()
+        if look.word in present
+    ]
+
+
+def _framed(make: Callable[[Data], Any]) -> Callable[..., Any]:
+    # HoloViews hands the contents of a Pipe over by the name "data".
+    return lambda data: make(data)
+
+
+def _styled(layer: Any, part: Part, theme: Theme, backend: str, look: Look | None = None) -> Any:
+    if backend == "matplotlib":
+        own: dict[str, Any] = {"color": look.colour(theme)} if look is not None else {}
+        if look is not None and "s" in part.matplotlib:
+            own["marker"] = _MATPLOTLIB_MARKERS.get(look.marker, "o")
+        return layer.opts(**part.matplotlib, **own, backend="matplotlib")
+    colour: dict[str, Any] = {"color": part.by, "cmap": palette.colours(part.looks, theme)} if part.by else {}
+    return layer.opts(**part.bokeh, **colour, backend="bokeh")
+
+
+_MATPLOTLIB_MARKERS = {
+    "circle": "o", "x": "x", "triangle": "^", "inverted_triangle": "v", "triangle_dot": "2", "square": "s",
+    "square_x": "P", "diamond": "D", "diamond_dot": "d", "hex": "h", "plus": "+", "asterisk": "*", "cross": "+",
+}  # fmt: skip
+
+
+def outages(theme: Theme) -> Part:
+    """The shade over the outages."""
+    colour = palette.line("outage", theme)
+    return Part(
+        lambda data: hv.VSpans(data["outages"], kdims=[TIME, UNTIL]),
+        {"color": colour, "alpha": 0.1, "line_alpha": 0, "level": "underlay", "apply_ranges": False},
+        {"color": colour, "linewidth": 0, "alpha": 0.1},
+    )
+
+
+def sentence(height: str, theme: Theme, time: hv.Dimension = TIME) -> Part:
+    """What is said in the middle of a frame in which there is nothing to draw."""
+    colour = palette.line("soft", theme)
+    return Part(
+        lambda data: hv.Labels(data["sentence"], kdims=[time, height], vdims="text"),
+        {"text_color": colour, "text_font_size": "11pt"},
+        {"color": colour},
+    )
+
+
+def line(table: str, name: str, label: str, theme: Theme, colour: str = "line", **style: Any) -> Part:
+    """A line; ``style`` is ``width`` and ``dash``."""
+    width, dash = style.get("width", 1.5), style.get("dash", "solid")
+    shade = palette.line("soft" if colour == "soft" else "line", theme)
+    return Part(
+        lambda data: hv.Curve(data[table], TIME, name, label=label),
+        {"color": shade, "line_width": width, "line_dash": dash},
+        {"color": shade, "linewidth": width, "linestyle": dash},
+    )
+
+
+def bars(
+    table: str,
+    height: str,
+    by: str,
+    looks: Mapping[str, Look],
+    times: tuple[hv.Dimension, hv.Dimension] = (TIME, UNTIL),
+) -> Part:
+    """Bars that stand where they stand in time, each with a sentence of its own."""
+    kdims = [times[0], f"{height}_from", times[1], f"{height}_to"]
+    return Part(
+        lambda data: hv.Rectangles(data[table], kdims=kdims, vdims=[by, "words"]),
+        {"line_alpha": 0, "hover_tooltips": TIP_WORDS, "tools": ["hover"], "show_legend": True},
+        {"linewidth": 0},
+        by=by,
+        looks=looks,
+    )
+
+
+def points(table: str, kdims: list[Any], vdims: list[str], by: str, looks: Mapping[str, Look], tip: str) -> Part:
+    """Points with a shape and a colour for each word of ``by``; ``tip`` is the HTML of their hover."""
+    return Part(
+        lambda data: hv.Points(data[table], kdims=kdims, vdims=vdims),
+        {
+            "marker": hv.dim(by).categorize(palette.markers(looks), default="circle"), "size": "size", "alpha": 0.6,
+            "line_width": 1.2, "tools": ["hover"], "hover_tooltips": tip, "show_legend": True,
+        },
+        {"s": 20, "alpha": 0.6},
+        by=by,
+        looks=looks,
+    )  # fmt: skip
+
+
+TIP_WORDS = '<div style="max-width: 22em">@words</div>'
+TIP_ATTEMPT = (
+    '<div style="max-width: 22em"><b>@outcome</b> after @latency_s{custom}<br>'
+    "@kind, attempt @number of client @client, sent at @time_s{custom}</div>"
+)
