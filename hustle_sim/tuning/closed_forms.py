@@ -269,8 +269,7 @@ def opening(policy: Policy, gap_s: float, fails_in_s: float) -> Opening:
     if not breaker.enabled:
         return Opening("never", "it is switched off")
     one = pursuit(policy, fails_in_s)
-    replays_fail = policy.queue.flush_on == "any"
-    if not one.failures_s and not replays_fail:
+    if not one.failures_s and not replays_within(policy, math.inf, fails_in_s):
         return Opening(
             "never",
             "no attempt on a backend that hangs lasts until its timeout, so none counts as a failure",
@@ -278,7 +277,7 @@ def opening(policy: Policy, gap_s: float, fails_in_s: float) -> Opening:
     most = _most_failures(policy, one, gap_s, fails_in_s)
     if most < breaker.min_calls:
         return Opening("never", f"at most {most} calls end within its window, and it wants {breaker.min_calls}")
-    sure = _sure_opening(policy, one, gap_s)
+    sure = _sure_opening(policy, one, gap_s, fails_in_s)
     if sure is not None:
         return sure
     return Opening("may", f"only with luck do {breaker.min_calls} calls end within its window")
@@ -288,7 +287,9 @@ def _most_failures(policy: Policy, one: Pursuit, gap_s: float, fails_in_s: float
     """The most failed calls that can end within one window; ``_MANY`` if there is no limit."""
     breaker = policy.breaker
     if breaker.window == "count":
-        return _MANY if math.isfinite(gap_s) or policy.queue.flush_on == "any" else len(one.failures_s)
+        if math.isfinite(gap_s) and one.failures_s:
+            return _MANY
+        return len(one.failures_s) + replays_within(policy, math.inf, fails_in_s)
     # A good answer just before the outage may come later than a failure does: messages count as that much denser.
     span_s = breaker.window_s + policy.request.attempt_timeout_s
     most = 0
@@ -304,11 +305,11 @@ def _most_failures(policy: Policy, one: Pursuit, gap_s: float, fails_in_s: float
     return most + replays_within(policy, span_s, fails_in_s)
 
 
-def _sure_opening(policy: Policy, one: Pursuit, gap_s: float) -> Opening | None:
+def _sure_opening(policy: Policy, one: Pursuit, gap_s: float, fails_in_s: float) -> Opening | None:
     breaker = policy.breaker
     wanted = breaker.min_calls
     sure = list(one.failures_s[: one.sure])
-    if not _budget_is_ample(policy, one, gap_s):
+    if not _budget_is_ample(policy, one):
         sure = sure[:1]
     if not sure or (math.isinf(gap_s) and len(sure) < wanted):
         return None
@@ -323,22 +324,17 @@ def _sure_opening(policy: Policy, one: Pursuit, gap_s: float) -> Opening | None:
         latest_s = group[-1][0]
         # A hair less than the window, so that rounding in the code does not decide.
         if latest_s - min(low_s for _, low_s in group) <= span_s - 1e-9 * max(1.0, latest_s):
-            soonest = sorted(low_s for _, low_s in calls)[wanted - 1] if policy.queue.flush_on == "verdict" else None
-            return Opening("opens", "", (wanted, wanted + first), soonest, latest_s)
+            no_replays = replays_within(policy, latest_s, fails_in_s) == 0
+            soonest_s = sorted(low_s for _, low_s in calls)[wanted - 1] if no_replays else None
+            return Opening("opens", "", (wanted, wanted + first), soonest_s, latest_s)
     return None
 
 
-def _budget_is_ample(policy: Policy, one: Pursuit, gap_s: float) -> bool:
-    """Whether the budget surely grants every retry: it starts with enough, and fills as fast as it is used."""
-    retry, retries = policy.retry, one.attempts[1] - 1
-    if retries == 0:
-        return True
-    if retry.budget_floor_per_min < retries:
-        return False
-    overlap = 1 if math.isinf(gap_s) else math.ceil(one.answer_s / gap_s) + 1
-    fills = retry.budget_share + (0.0 if math.isinf(gap_s) else retry.budget_floor_per_min * gap_s / 60)
-    enough_at_once = retry.budget_floor_per_min >= retries * overlap
-    return enough_at_once and (math.isinf(gap_s) or fills >= retries)
+def _budget_is_ample(policy: Policy, one: Pursuit) -> bool:
+    """Whether the budget surely grants every retry until the breaker opens: it is frozen while the verdict is offline."""
+    retries = one.attempts[1] - 1
+    messages = math.ceil(policy.breaker.min_calls / max(1, one.sure)) + 1
+    return policy.retry.budget_floor_per_min >= retries * messages
 
 
 # --- The queue ------------------------------------------------------------------------------------------------
@@ -348,15 +344,15 @@ def replays_within(policy: Policy, span_s: float, fails_in_s: float) -> int:
     """The most replays that one client's queue sends to a dead backend within ``span_s`` (``RequestQueue._halt``).
 
     A flush that meets trouble halts the next one by w/2 to w, with w = min(cap, base * 2**(i-1)) after the i-th; no two
-    replays begin within 1/drain_per_s. Without a canary a flush may send several before it sees the trouble. Nothing
-    is replayed where only an online verdict starts a flush.
+    replays begin within 1/drain_per_s. Without a canary a flush may send several before it sees the trouble. Where only
+    a verdict starts a flush, each check that fails while the verdict is still online does: ``fall`` - 1 of them.
     """
     queue = policy.queue
-    if queue.flush_on == "verdict":
-        return 0
     pace_s = max(0.01, 1 / queue.drain_per_s)
     lasts_s = min(fails_in_s, policy.request.attempt_timeout_s)
     at_once = 1 if queue.canary else min(queue.drain_concurrency, math.floor(lasts_s / pace_s) + 1)
+    if queue.flush_on == "verdict":
+        return at_once * (policy.probe.fall - 1)
     sent, at_s, halt = 0, 0.0, 0
     while at_s <= span_s and sent < _MANY:
         sent += at_once
@@ -364,16 +360,15 @@ def replays_within(policy: Policy, span_s: float, fails_in_s: float) -> int:
         shortest_s = max(min(queue.cap_s, queue.base_s * 2 ** min(halt - 1, 30)) / 2, pace_s)
         if halt > 31:
             # From here on every halt is the same.
-            return min(_MANY, sent + at_once * math.floor((span_s - at_s) / shortest_s))
+            more = (span_s - at_s) / shortest_s
+            return min(_MANY, sent + at_once * math.floor(min(more, _MANY)))
         at_s += shortest_s
     return sent
 
 
 def replays_per_hour(policy: Policy) -> float:
-    """Replays an hour once the halts have grown to their cap, on average (3/4 of the cap apart); 0 for none."""
+    """Replays an hour once the halts have grown to their cap, on average: 3/4 of the cap apart."""
     queue = policy.queue
-    if queue.flush_on == "verdict":
-        return 0.0
     longest_s = 0.0 if queue.base_s == 0 else queue.cap_s
     return 3600 / max(0.75 * longest_s, 0.01, 1 / queue.drain_per_s)
 

@@ -125,7 +125,8 @@ def _wait_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
             "and neither factor nor jitter nor cap has anything to work on.",
             "Wait 0.5 s before the first retry, doubling, with full jitter.",
             {"retry.base_s": 0.5, "retry.factor": 2.0, "retry.jitter": "full", "retry.cap_s": max(retry.cap_s, 60.0)},
-            ("retry.factor", "retry.jitter", "retry.cap_s"),
+            # Decorrelated waits begin to grow once a Retry-After has made one that is not 0.
+            ("retry.factor",) if retry.jitter == "decorrelated" else ("retry.factor", "retry.cap_s"),
         )  # fmt: skip
         return
     waits_s = [high_s for _, high_s in closed.wait_ranges_s(retry, retries)]
@@ -139,7 +140,7 @@ def _wait_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
             f"Cap the waits at {time(cap_s)}.",
             {"retry.cap_s": cap_s},
         )  # fmt: skip
-    elif free_s < retry.cap_s:
+    elif free_s < retry.cap_s and retry.jitter != "decorrelated":
         yield Finding(
             "note", "cap-never-reached", ("retry.cap_s",),
             f"With {request.max_attempts} attempts no wait is longer than {time(free_s)}, so the cap of "

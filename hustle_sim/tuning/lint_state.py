@@ -198,7 +198,7 @@ def flush_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
             "Flush on add and by timer too.",
             {"queue.flush_on": "any"},
         )  # fmt: skip
-    elif queue.base_s == 0 or queue.cap_s == 0:
+    if queue.base_s == 0 and (queue.flush_on == "any" or policy.probe.evidence):
         per_hour = closed.replays_per_hour(policy)
         yield Finding(
             "warning", "replays-without-wait", ("queue.base_s", "queue.cap_s"),
