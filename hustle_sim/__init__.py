@@ -15,12 +15,16 @@ from hustle_sim.simulation import Cancelled, Scenario, simulate, simulate_client
 if TYPE_CHECKING:
     from hustle_sim.tuning.check import check
     from hustle_sim.tuning.compare import compare
+    from hustle_sim.tuning.explain import explain
+    from hustle_sim.tuning.lint import lint
     from hustle_sim.tuning.sweep import sweep
 
 # What needs SciPy and more is imported when it is asked for: worker processes and the command line start faster.
 _LATER = {
     "check": "hustle_sim.tuning.check",
     "compare": "hustle_sim.tuning.compare",
+    "explain": "hustle_sim.tuning.explain",
+    "lint": "hustle_sim.tuning.lint",
     "sweep": "hustle_sim.tuning.sweep",
 }
 
@@ -34,6 +38,8 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "explain",
+    "lint",
     "policy_fields",
     "simulate",
     "simulate_client",

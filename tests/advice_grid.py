@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from fakes import HANG, Rig, Step, down_between, hashed, make_world, run_virtual
 
-from hustle_sim import Policy, Scenario, simulate
+from hustle_sim import InputError, Policy, Scenario, explain, lint, policy_fields, simulate
 from hustle_sim.events import AttemptEnded, MessageAnswered
 from hustle_sim.policy import BreakerPolicy
 from hustle_sim.resilience.breaker import BreakerState, CircuitBreaker
 from hustle_sim.resilience.outcome import CONSEQUENCES, Outcome
 from hustle_sim.tuning import closed_forms as closed
-from hustle_sim.tuning import explain, lint
+from hustle_sim.tuning import closed_monitor as monitor
 
 REFUSAL_S = 0.02
 DEAD = {"refuse": Step(REFUSAL_S, Outcome.REFUSED), "hang": HANG}
@@ -246,9 +246,7 @@ def drive(case: ClientCase, horizon_s: float) -> tuple[float | None, int, int]:
 def check_client(case: ClientCase, horizon_s: float = 3600.0) -> list[str]:
     """Whether the breaker opens, when, after how many calls; and how much is sent in the first hour."""
     said = closed.opening(case.policy, case.gap_s, FAILS_IN_S[case.mode])
-    findings = {
-        finding.code: finding for finding in lint(case.policy, messages_per_hour=3600 / case.gap_s)
-    }
+    findings = {finding.code: finding for finding in lint(case.policy, messages_per_hour=3600 / case.gap_s)}
     card = explain(case.policy, messages_per_hour=3600 / case.gap_s)
     label = f"{case.mode} every {case.gap_s:g} s {_brief(case.policy)}"
     opened_s, failures, sent = drive(case, horizon_s)
@@ -337,12 +335,11 @@ def check_monitor(case: tuple[Policy, str, int], outages: int = 40) -> list[str]
     to_offline = run.transitions.loc[run.transitions["current"] == "offline", "time_s"].to_numpy()
     to_online = run.transitions.loc[run.transitions["current"] == "online", "time_s"].to_numpy()
     fails_in_s = FAILS_IN_S[mode]
+    ends_s = [each["at_s"] + each["lasts_s"] for each in planned]
     wrong = []
     for words, said, edges_s, verdicts_s in (
-        ("noticed", closed.detection(probe, fails_in_s), [each["at_s"] for each in planned], to_offline),
-        (
-            "back", closed.recovery(probe, lasts_s, fails_in_s), [each["at_s"] + each["lasts_s"] for each in planned], to_online,
-        ),
+        ("noticed", monitor.detection(probe, fails_in_s), [each["at_s"] for each in planned], to_offline),
+        ("back", monitor.recovery(probe, lasts_s, fails_in_s), ends_s, to_online),
     ):  # fmt: skip
         delays_s = np.array([verdicts_s[np.searchsorted(verdicts_s, edge_s)] - edge_s for edge_s in edges_s])
         label = f"{words} {mode} {_brief(policy)}"
@@ -366,7 +363,7 @@ def check_evidence(case: tuple[Policy, str, int], outages: int = 40) -> list[str
     verdicts_s = run.transitions.loc[run.transitions["current"] == "offline", "time_s"].to_numpy()
     edges_s = [each["at_s"] for each in planned]
     delays_s = np.array([verdicts_s[np.searchsorted(verdicts_s, edge_s)] - edge_s for edge_s in edges_s])
-    said = closed.detection_with_requests(policy, rate, FAILS_IN_S[mode])
+    said = monitor.detection_with_requests(policy, rate, FAILS_IN_S[mode])
     label = f"evidence {mode} {_brief(policy)}"
     limit_s = Z999 * delays_s.std(ddof=1) / math.sqrt(len(delays_s))
     wrong = []
@@ -431,21 +428,18 @@ def check_load(case: tuple[Policy, float, float, int], messages: int = 400) -> l
 
 def queue_cases() -> Iterator[tuple[Policy, int]]:
     """Small queues, and flushes from careful to reckless."""
-    number = 0
-    for size, overflow, drain_per_s, concurrency, canary, jitter_s in itertools.product(
+    kinds = itertools.product(
         (5, 20, 60), ("displace", "reject", "drop-oldest"), (0.5, 2.0, 100.0), (1, 4), (True, False), (0.0, 20.0)
-    ):
-        number += 1
-        yield (
-            Policy().replace(
-                {
-                    "queue.max_size": size, "queue.warn_size": 1, "queue.overflow": overflow,
-                    "queue.drain_per_s": drain_per_s, "queue.drain_concurrency": concurrency, "queue.canary": canary,
-                    "queue.flush_jitter_s": jitter_s, "cache.enabled": False,
-                }
-            ),
-            number,
+    )
+    for number, (size, overflow, drain_per_s, concurrency, canary, jitter_s) in enumerate(kinds):
+        policy = Policy().replace(
+            {
+                "queue.max_size": size, "queue.warn_size": 1, "queue.overflow": overflow,
+                "queue.drain_per_s": drain_per_s, "queue.drain_concurrency": concurrency, "queue.canary": canary,
+                "queue.flush_jitter_s": jitter_s, "cache.enabled": False,
+            }
         )  # fmt: skip
+        yield policy, number
 
 
 def check_queue(case: tuple[Policy, int]) -> list[str]:
@@ -494,8 +488,9 @@ def inert_cases() -> Iterator[tuple[Policy, str, object, int]]:
     }  # fmt: skip
     number = 0
     for changes in (
-        {"request.max_attempts": 1, "retry.base_s": 0.1, "retry.factor": 3.0, "retry.cap_s": 5.0, "retry.jitter": "none",
-         "retry.retry_after_clamp_s": 1.0, "retry.budget_share": 0.2, "retry.budget_floor_per_min": 3.0},
+        {"request.max_attempts": 1, "retry.base_s": 0.1, "retry.factor": 3.0, "retry.cap_s": 5.0,
+         "retry.jitter": "none", "retry.retry_after_clamp_s": 1.0, "retry.budget_share": 0.2,
+         "retry.budget_floor_per_min": 3.0},
         {"retry.base_s": 0.0}, {"retry.base_s": 0.0, "retry.jitter": "decorrelated"}, {}, {"retry.jitter": "none"},
         {"retry.jitter": "decorrelated"}, {"retry.budget_share": 0.0, "retry.budget_floor_per_min": 0.0},
         {"breaker.enabled": False, "breaker.window": "time", "breaker.window_s": 9.0, "breaker.window_calls": 9,
@@ -503,12 +498,13 @@ def inert_cases() -> Iterator[tuple[Policy, str, object, int]]:
          "breaker.open_s": 3.0, "breaker.open_factor": 3.0, "breaker.open_max_s": 30.0, "breaker.jitter": 0.3,
          "breaker.half_open_probes": 3},
         {"breaker.window_calls": 9}, {"breaker.window": "count", "breaker.window_s": 9.0, "breaker.min_calls": 3},
-        {"breaker.slow_call_s": 9.0, "breaker.min_calls": 2}, {"probe.degraded_above_s": 5.0, "probe.degraded_below_s": 4},
+        {"breaker.slow_call_s": 9.0, "breaker.min_calls": 2},
+        {"probe.degraded_above_s": 5.0, "probe.degraded_below_s": 4},
         {"cache.enabled": False, "cache.fresh_s": 3.0}, {"cache.fresh_s": 0.0, "cache.stale_s": 0.0},
         {"request.attempt_timeout_s": 3.0, "breaker.slow_call_s": 4.0, "breaker.min_calls": 2},
     ):  # fmt: skip
         policy = Policy().replace(changes)
-        for mode in ("refuse", "hang", "slow", "rate_limit", "error"):
+        for _ in range(5):  # as many as check_inert has outages
             for finding in lint(policy):
                 for field in finding.inert:
                     number += 1
@@ -538,6 +534,47 @@ def _brief(policy: Policy) -> str:
     return " ".join(f"{name}={value}" for name, value in policy.flat().items() if value != usual[name])
 
 
+def random_policies(number: int, seed: int) -> Iterator[Policy]:
+    """Policies with a few fields anywhere within their bounds; those that are not allowed are left out."""
+    fields = list(policy_fields())
+    generator = np.random.Generator(np.random.Philox(seed))
+    while number:
+        changes: dict[str, object] = {}
+        for index in generator.choice(len(fields), 6, replace=False):
+            field = fields[index]
+            u = float(generator.random())
+            if isinstance(field.default, bool):
+                changes[field.name] = u < 0.5
+            elif field.choices:
+                changes[field.name] = field.choices[int(u * len(field.choices))]
+            elif field.low is not None and field.high is not None:
+                low, high = math.log(max(field.low, 1e-3)), math.log(field.high)
+                value = field.low if u < 0.1 else math.exp(low + (high - low) * u)
+                changes[field.name] = max(1, round(value)) if isinstance(field.default, int) else value
+        try:
+            policy = Policy().replace(changes)
+        except InputError:
+            continue
+        number -= 1
+        yield policy
+
+
+def check_anything(policy: Policy) -> list[str]:
+    """Any policy at all has a card and findings that make sense, and each mend ends its finding."""
+    wrong = []
+    for rate in (0.5, 60.0, 3000.0):
+        card = explain(policy, messages_per_hour=rate)
+        for row in card.rows:
+            if math.isnan(row.value) or row.value < 0 or (math.isinf(row.value) and not row.word):
+                wrong.append(f"{_brief(policy)}: {row}")
+        for finding in lint(policy, messages_per_hour=rate):
+            if finding.changes:
+                left = lint(policy.replace(finding.changes), messages_per_hour=rate)
+                if finding.code in {each.code for each in left}:
+                    wrong.append(f"{_brief(policy)}: {finding} is not mended by {finding.changes}")
+    return wrong
+
+
 CHECKS: dict[str, tuple[Any, Any]] = {
     "breaker": (breaker_cases, check_breaker),
     "message": (message_policies, check_message),
@@ -547,6 +584,7 @@ CHECKS: dict[str, tuple[Any, Any]] = {
     "load": (load_cases, check_load),
     "queue": (queue_cases, check_queue),
     "inert": (inert_cases, check_inert),
+    "anything": (lambda: random_policies(3000, 4), check_anything),
 }
 
 

@@ -12,6 +12,7 @@ from hustle_sim.inputs import format_duration
 from hustle_sim.policy import Policy
 from hustle_sim.simulation.scenario import Scenario
 from hustle_sim.tuning import closed_forms as closed
+from hustle_sim.tuning import closed_monitor as monitor
 from hustle_sim.tuning.situation import Situation, situation_of
 
 _HOUR_S = 3600.0
@@ -138,7 +139,7 @@ def _people(policy: Policy, situation: Situation) -> Iterator[Row]:
         f"A message to a backend that hangs is tried {_times(hang.attempts)}{_why_fewer(policy, hang)}.",
     )  # fmt: skip
     sent, why = sent_in_first_hour(policy, situation)
-    checks = closed.checks_within(policy.probe, _HOUR_S, math.inf)
+    checks = monitor.checks_within(policy.probe, _HOUR_S, math.inf)
     yield Row(
         "dead_hour_requests", "First dead hour", sent, "requests",
         f"At most so many requests are sent by one client in the first hour of an outage, for "
@@ -169,7 +170,7 @@ def sent_in_first_hour(policy: Policy, situation: Situation) -> tuple[float, str
     for fails_in_s in (situation.refusal_s, math.inf):
         bounds = [(closed.sent_within(policy, gap_s, _HOUR_S, fails_in_s), "nothing stops them.")]
         if policy.request.fast_fail_offline:
-            noticed_s = closed.detection(policy.probe, fails_in_s, situation.health_s).worst_s
+            noticed_s = monitor.detection(policy.probe, fails_in_s, situation.health_s).worst_s
             sent = closed.sent_within(policy, gap_s, min(noticed_s, _HOUR_S), fails_in_s)
             bounds.append((sent, "once the verdict is offline, nothing is sent."))
         opens = closed.opening(policy, gap_s, fails_in_s)
@@ -228,7 +229,7 @@ def _hang_sentence(hang: closed.Opening) -> str:
 def _offline_first(policy: Policy, situation: Situation, opens_s: float) -> str:
     if not policy.request.fast_fail_offline:
         return ""
-    first_s = closed.detection_with_requests(
+    first_s = monitor.detection_with_requests(
         policy, situation.messages_per_hour, situation.refusal_s, situation.health_s
     ).mean_s
     return " Mostly the verdict is offline before, and nothing is sent any more." if first_s < opens_s else ""
@@ -258,8 +259,8 @@ def _load(policy: Policy, situation: Situation) -> Iterator[Row]:
 
 def _monitor(policy: Policy, situation: Situation) -> Iterator[Row]:
     probe = policy.probe
-    alone = closed.detection(probe, math.inf, situation.health_s)
-    live = closed.detection_with_requests(policy, situation.messages_per_hour, math.inf, situation.health_s)
+    alone = monitor.detection(probe, math.inf, situation.health_s)
+    live = monitor.detection_with_requests(policy, situation.messages_per_hour, math.inf, situation.health_s)
     yield Row(
         "notice_mean_s", "Outage noticed", alone.mean_s, "s",
         "On average, until the verdict on a backend that hangs is offline, by health checks alone.",
@@ -270,11 +271,23 @@ def _monitor(policy: Policy, situation: Situation) -> Iterator[Row]:
     else:
         sentence = f"On average with failed requests as evidence, at {_number(situation.messages_per_hour)} an hour."
     yield Row("notice_live_s", "Noticed, by requests", live.mean_s, "s", sentence)
-    back = closed.recovery(probe, situation.outage_median_s, math.inf, situation.health_s)
+    back = monitor.recovery(probe, situation.outage_median_s, math.inf, situation.health_s)
     lasted = f"an outage of {_time(situation.outage_median_s)}"
-    yield Row("recovery_mean_s", "Recovery noticed", back.mean_s, "s", f"On average, until the verdict is online after {lasted}.")
-    yield Row("recovery_worst_s", "Recovery, at worst", back.worst_s, "s", "So long people may be told that it is offline when it is not.")
-    false = closed.false_offline_per_day(probe, _FALSE_ALARM, situation.messages_per_hour)
+    yield Row(
+        "recovery_mean_s",
+        "Recovery noticed",
+        back.mean_s,
+        "s",
+        f"On average, until the verdict is online after {lasted}.",
+    )
+    yield Row(
+        "recovery_worst_s",
+        "Recovery, at worst",
+        back.worst_s,
+        "s",
+        "So long people may be told that it is offline when it is not.",
+    )
+    false = monitor.false_offline_per_day(probe, _FALSE_ALARM, situation.messages_per_hour)
     yield Row(
         "false_offline_per_day", "False alarms", false, "per day",
         "Offline verdicts on a healthy backend, if one check in 100 fails by chance"

@@ -1,4 +1,4 @@
-"""``lint``: what is the matter with a policy, and what would mend it. The rules are in ``lint_calls`` and ``lint_state``."""
+"""``lint``: what is the matter with a policy, and what would mend it; the rules are in the files beside this one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def lint(
         return lint_calls.sdk_rules(policy, sdk_retries)
 
     found = [
-        finding if _mends(policy, finding, rule, situation) else replace(finding, changes={})
+        _with_what_mends(policy, finding, rule, situation)
         for rule in (*_RULES, sdk_rules)
         for finding in rule(policy, situation)
     ]
@@ -55,10 +55,12 @@ def lint(
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def _mends(policy: Policy, finding: Finding, rule: Rule, situation: Situation) -> bool:
-    """Whether the changes make a policy that is allowed and does not have this finding any more."""
+def _with_what_mends(policy: Policy, finding: Finding, rule: Rule, situation: Situation) -> Finding:
+    """The finding with the changes that are any; with none if the policy would still have it, or not be allowed."""
+    changes = {name: value for name, value in finding.changes.items() if policy.get(name) != value}
     try:
-        mended = policy.replace(finding.changes)
+        mended = policy.replace(changes)
     except InputError:
-        return False
-    return all(left.code != finding.code for left in rule(mended, situation))
+        return replace(finding, changes={})
+    still = any(left.code == finding.code for left in rule(mended, situation))
+    return replace(finding, changes={} if still else changes)

@@ -69,8 +69,8 @@ def _latency_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
     if timeout_s < min(p99_s, deadline_s):
         yield Finding(
             "warning", "timeout-under-p99", ("request.attempt_timeout_s",),
-            f"On a good day more than one answer in a hundred takes longer than the timeout of {time(timeout_s)}: it is "
-            "paid for and thrown away.",
+            f"On a good day more than one answer in a hundred takes longer than the timeout of {time(timeout_s)}: "
+            "it is paid for and thrown away.",
             f"Raise the timeout to {time(enough_s)}.",
             {"request.attempt_timeout_s": enough_s, **lease},
         )  # fmt: skip
@@ -191,8 +191,8 @@ def budget_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
         fits = retry.budget_share + 0.5 < retries
         yield Finding(
             "warning" if crowd else "note", "budget-never-binds", fields,
-            f"At {rate:.4g} messages an hour a client never needs more than {retries * rate / 60:.3g} retries a minute, "
-            f"and the floor alone allows {retry.budget_floor_per_min:g}"
+            f"At {rate:.4g} messages an hour a client never needs more than {retries * rate / 60:.3g} retries a "
+            f"minute, and the floor alone allows {retry.budget_floor_per_min:g}"
             + (f", {retry.budget_floor_per_min * situation.clients:,.0f} for all clients." if crowd else "."),
             "Lower the floor to less than one client needs." if fits else "Lower the share and the floor.",
             {"retry.budget_share": min(retry.budget_share, 0.1), "retry.budget_floor_per_min": rate / 120},
@@ -258,8 +258,8 @@ def breaker_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
     if breaker.half_open_probes > 1 and 600 < closes_s < math.inf:
         yield Finding(
             "note", "closes-late", ("breaker.half_open_probes",),
-            f"It closes after {breaker.half_open_probes} good trial calls: at {situation.messages_per_hour:.4g} messages "
-            f"an hour that may take {time(closes_s)}.",
+            f"It closes after {breaker.half_open_probes} good trial calls: at {situation.messages_per_hour:.4g} "
+            f"messages an hour that may take {time(closes_s)}.",
             "One trial call is enough.",
             {"breaker.half_open_probes": 1},
         )  # fmt: skip
@@ -305,7 +305,7 @@ def _opening_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
 
 
 def _that_opens(policy: Policy, situation: Situation) -> tuple[str, dict[str, float | int | bool | str]]:
-    """A window that holds enough calls on a refusal and on a hang: of time if that is an hour at most, else of calls."""
+    """A window that holds enough calls, refused or hanging: of time if that is an hour at most, else of calls."""
     calls = policy.breaker.min_calls
     window_s = rounded_up((calls + 1) * situation.gap_s + 2 * policy.request.deadline_s)
     if policy.breaker.window == "time" and window_s <= 3600:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from hustle_sim.policy import Policy
 from hustle_sim.tuning import closed_forms as closed
+from hustle_sim.tuning import closed_monitor as monitor
 from hustle_sim.tuning.findings import Finding, defaults_of, of_part, rounded_up, time, tuned
 from hustle_sim.tuning.situation import Situation
 
@@ -20,7 +21,7 @@ def monitor_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
     probe = policy.probe
     rate = situation.messages_per_hour
     if probe.fall == 1:
-        per_day = closed.false_offline_per_day(probe, _FALSE_ALARM, rate)
+        per_day = monitor.false_offline_per_day(probe, _FALSE_ALARM, rate)
         also = " or request" if probe.evidence else ""
         yield Finding(
             "warning", "one-failure-is-offline", ("probe.fall",),
@@ -47,8 +48,8 @@ def monitor_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
     if probe.degraded_above_s >= probe.timeout_s:
         yield Finding(
             "note", "never-degraded", ("probe.degraded_above_s", "probe.degraded_below_s", "probe.timeout_s"),
-            f"A check is slow above {time(probe.degraded_above_s)}, and fails after {time(probe.timeout_s)}: the verdict "
-            "is never degraded.",
+            f"A check is slow above {time(probe.degraded_above_s)}, and fails after {time(probe.timeout_s)}: the "
+            "verdict is never degraded.",
             f"Call it slow above {time(0.6 * probe.timeout_s)}.",
             {"probe.degraded_above_s": 0.6 * probe.timeout_s, "probe.degraded_below_s": 0.48 * probe.timeout_s},
             ("probe.degraded_below_s",),
@@ -57,7 +58,7 @@ def monitor_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
 
 def _delay_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
     probe, breaker = policy.probe, policy.breaker
-    notice = closed.detection_with_requests(policy, situation.messages_per_hour, math.inf, situation.health_s)
+    notice = monitor.detection_with_requests(policy, situation.messages_per_hour, math.inf, situation.health_s)
     if notice.mean_s > _LATE_S:
         interval_s = max(min(probe.interval_s, 60.0), probe.timeout_s)
         yield Finding(
@@ -76,7 +77,7 @@ def _delay_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
             f"Let failed requests call for a check, and check every {time(interval_s)}.",
             {"probe.evidence": True, "probe.interval_s": interval_s},
         )  # fmt: skip
-    back = closed.recovery(probe, situation.outage_median_s, math.inf, situation.health_s)
+    back = monitor.recovery(probe, situation.outage_median_s, math.inf, situation.health_s)
     if back.mean_s > _LATE_S:
         yield Finding(
             "warning", "slow-to-recover", ("probe.offline_interval_s", "probe.offline_interval_max_s", "probe.rise"),
@@ -130,7 +131,8 @@ def loss_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
     if queue.drain_per_s * 3600 <= rate:
         yield Finding(
             "error", "queue-never-drains", ("queue.drain_per_s",),
-            f"It sends {queue.drain_per_s * 3600:.4g} messages an hour at most, and {rate:.4g} an hour come in an outage.",
+            f"It sends {queue.drain_per_s * 3600:.4g} messages an hour at most, and {rate:.4g} an hour come in an "
+            "outage.",
             f"Send {max(2.0, rate / 600):.3g} a second.",
             {"queue.drain_per_s": min(1000.0, max(2.0, rate / 600))},
         )  # fmt: skip
@@ -138,8 +140,8 @@ def loss_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
         lease_s = policy.request.attempt_timeout_s + 10
         yield Finding(
             "warning", "lease-without-margin", ("queue.lease_s", "request.attempt_timeout_s"),
-            f"A replay may take {time(policy.request.attempt_timeout_s)} and its lease ends after {time(queue.lease_s)}: "
-            "a slow disk is enough to have it sent twice.",
+            f"A replay may take {time(policy.request.attempt_timeout_s)} and its lease ends after "
+            f"{time(queue.lease_s)}: a slow disk is enough to have it sent twice.",
             f"Lease it for {time(lease_s)}.",
             {"queue.lease_s": lease_s},
         )  # fmt: skip
@@ -178,8 +180,8 @@ def flush_rules(policy: Policy, situation: Situation) -> Iterator[Finding]:
     if queue.drain_per_s > _FAST_PER_S:
         yield Finding(
             "warning", "flush-without-pace", ("queue.drain_per_s", "queue.drain_concurrency"),
-            f"After a recovery each client sends up to {queue.drain_per_s:,.4g} messages a second: the backend meets them "
-            "all in its weakest moment.",
+            f"After a recovery each client sends up to {queue.drain_per_s:,.4g} messages a second: the backend meets "
+            "them all in its weakest moment.",
             "Send 2 a second, 4 at once.",
             {"queue.drain_per_s": 2.0, "queue.drain_concurrency": min(queue.drain_concurrency, 4)},
         )  # fmt: skip

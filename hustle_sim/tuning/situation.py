@@ -11,7 +11,7 @@ from hustle_sim.inputs import InputError, format_duration
 from hustle_sim.simulation.scenario import Scenario
 
 MEDIAN_OUTAGE_S = 77 * 60.0
-"""Half of the API incidents of a big AI provider are over by then (OpenAI, 203 incidents, 2021 to 2024-08; ICPE 2025)."""
+"""Half of the API incidents of a big AI provider are over by then (OpenAI, 203 of them, 2021 to 2024-08; ICPE 2025)."""
 
 P90_OUTAGE_S = 301 * 60.0
 """Nine in ten of the same incidents are over by then."""
