@@ -12,8 +12,8 @@ from hustle_sim.tuning.closed_forms import opening
 
 
 @pytest.mark.parametrize(("name", "number"), [
-    ("breaker", None), ("message", None), ("client", 250), ("monitor", 20), ("evidence", 8), ("load", 80),
-    ("queue", 40), ("inert", 40), ("anything", 150),
+    ("breaker", None), ("message", None), ("client", 180), ("monitor", 20), ("evidence", 8), ("load", 50),
+    ("queue", 40), ("inert", 30), ("anything", 100),
 ])  # fmt: skip
 def test_advice_and_code_agree(name, number):
     looked_at, wrong = disagreements(name, number, seed=1)
