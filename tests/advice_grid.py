@@ -91,9 +91,8 @@ def check_breaker(case: BreakerCase) -> list[str]:
 
 def message_policies() -> Iterator[Policy]:
     """Deadlines, timeouts, attempts and waits that fit together and that do not."""
-    for deadline_s, timeout_s, late_s, attempts in itertools.product(
-        (1.0, 8.0, 30.0), (0.5, 2.0, 8.0, 45.0), (0.0, 5.0, 30.0), (1, 2, 3, 5, 10)
-    ):
+    kinds = itertools.product((1.0, 8.0, 30.0), (0.5, 2.0, 8.0, 45.0), (0.0, 5.0, 30.0), (1, 2, 3, 5, 10))
+    for number, (deadline_s, timeout_s, late_s, attempts) in enumerate(kinds):
         for base_s, factor, cap_s, jitter in (
             (0.0, 2.0, 60.0, "full"), (0.1, 2.0, 5.0, "equal"), (0.5, 2.0, 60.0, "full"), (0.5, 2.0, 60.0, "none"),
             (2.0, 1.0, 60.0, "none"), (3.0, 3.0, 10.0, "equal"), (0.5, 2.0, 20.0, "decorrelated"),
@@ -105,6 +104,7 @@ def message_policies() -> Iterator[Policy]:
                     "request.late_answer_window_s": late_s, "request.max_attempts": attempts,
                     "retry.base_s": base_s, "retry.factor": factor, "retry.cap_s": cap_s, "retry.jitter": jitter,
                     "retry.budget_floor_per_min": 1000, "queue.lease_s": 100, "queue.ttl_s": 1e6,
+                    "queue.save_margin_s": 0.05 if number % 2 else 0.6,
                     "request.fast_fail_offline": False, "breaker.enabled": False, "queue.flush_on": "verdict",
                     # A failed request calls for a check, and a check for a replay: here it is the message that counts.
                     "probe.evidence": False, "probe.interval_s": 86400,
