@@ -584,7 +584,7 @@ CHECKS: dict[str, tuple[Any, Any]] = {
     "load": (load_cases, check_load),
     "queue": (queue_cases, check_queue),
     "inert": (inert_cases, check_inert),
-    "anything": (lambda: random_policies(3000, 4), check_anything),
+    "anything": (lambda: random_policies(2000, 4), check_anything),
 }
 
 
@@ -594,13 +594,25 @@ def _numbered(policies: Iterator[Policy]) -> Iterator[tuple[Policy, str, int]]:
         yield policy, ("hang", "refuse")[number % 2], number + 10_000
 
 
+SECOND_LOOK = {"monitor": 400, "evidence": 400, "load": 4000}
+"""Means are held within 99.9 % limits, which one in a thousand misses by chance: what disagrees is looked at again, on
+another seed and with ten times as many outages or messages, and has to disagree again."""
+
+
+def _looked_at(name: str, case: Any) -> list[str]:
+    check = CHECKS[name][1]
+    wrong: list[str] = check(case)
+    if wrong and name in SECOND_LOOK:
+        wrong = check((*case[:-1], case[-1] + 1_000_000), SECOND_LOOK[name])
+    return wrong
+
+
 def disagreements(name: str, number: int | None = None, seed: int = 0) -> tuple[int, list[str]]:
     """How many cases of a check were looked at, and what was found; a seeded choice of them if ``number`` is given."""
-    make, check = CHECKS[name]
-    cases = list(make())
+    cases = list(CHECKS[name][0]())
     if number is not None:
         cases = chosen(cases, number, seed)
-    return len(cases), [sentence for case in cases for sentence in check(case)]
+    return len(cases), [sentence for case in cases for sentence in _looked_at(name, case)]
 
 
 def main() -> int:
