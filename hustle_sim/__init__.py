@@ -15,7 +15,9 @@ from hustle_sim.simulation import Cancelled, Scenario, simulate, simulate_client
 if TYPE_CHECKING:
     from hustle_sim.tuning.check import check
     from hustle_sim.tuning.compare import compare
+    from hustle_sim.tuning.explain import explain
     from hustle_sim.tuning.export import export
+    from hustle_sim.tuning.lint import lint
     from hustle_sim.tuning.sweep import sweep
 
 # What needs SciPy and more is imported when it is asked for: worker processes and the command line start faster.
@@ -23,6 +25,8 @@ _LATER = {
     "check": "hustle_sim.tuning.check",
     "compare": "hustle_sim.tuning.compare",
     "export": "hustle_sim.tuning.export",
+    "explain": "hustle_sim.tuning.explain",
+    "lint": "hustle_sim.tuning.lint",
     "sweep": "hustle_sim.tuning.sweep",
 }
 
@@ -36,7 +40,9 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "explain",
     "export",
+    "lint",
     "policy_fields",
     "simulate",
     "simulate_client",

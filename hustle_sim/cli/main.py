@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from hustle_sim._version import __version__
+from hustle_sim.cli.advice import explain, lint
 from hustle_sim.cli.check import check
 from hustle_sim.cli.common import err
 from hustle_sim.cli.export import export
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (run, scenarios, check, export, probe, serve, soak, replay):
+for command in (run, scenarios, explain, lint, check, export, probe, serve, soak, replay):
     app.command()(command)
 app.add_typer(policy_app, name="policy")
 app.add_typer(queue_app, name="queue")
