@@ -17,16 +17,21 @@ from hustle_sim.events import QueueChanged
 from hustle_sim.policy import QueuePolicy
 from hustle_sim.resilience.backend import Response
 from hustle_sim.resilience.outcome import CONSEQUENCES, Outcome
+from hustle_sim.resilience.retry import with_hint
 from hustle_sim.resilience.store import Added, Answer, Item, ItemState, Store, StoreError
 from hustle_sim.resilience.world import World
 
 logger = logging.getLogger("hustle_sim.queue")
+
+_PRUNE_EVERY_S = 3600.0
+_PRUNE_AT_ONCE = 100
 
 
 class Ruling(NamedTuple):
     """What an attempt means for its item. ``state`` None: it goes back, to be sent after ``wait_s``.
 
     ``trouble``: the backend is not well, so the flush stops. ``uncertain``: it may have been processed.
+    ``retry_after_s``: what the backend asked for, if it did.
     """
 
     state: ItemState | None
@@ -34,10 +39,22 @@ class Ruling(NamedTuple):
     wait_s: float
     trouble: bool
     uncertain: bool = False
+    retry_after_s: float | None = None
 
 
-def after_attempt(item: Item, outcome: Outcome, policy: QueuePolicy, u: float) -> Ruling:
-    """Rule on an item that was sent with this outcome; ``u`` in [0, 1) spreads its wait (full jitter)."""
+def after_attempt(
+    item: Item,
+    outcome: Outcome,
+    policy: QueuePolicy,
+    u: float,
+    *,
+    retry_after_s: float | None = None,
+    clamp_s: float = 0.0,
+) -> Ruling:
+    """Rule on an item that was sent with this outcome; ``u`` in [0, 1) spreads its wait (full jitter).
+
+    The backend's Retry-After lengthens the wait by ``clamp_s`` at most.
+    """
     consequence = CONSEQUENCES[outcome]
     if outcome is Outcome.OK:
         return Ruling(ItemState.DELIVERED, item.attempts, 0.0, trouble=False)
@@ -53,7 +70,8 @@ def after_attempt(item: Item, outcome: Outcome, policy: QueuePolicy, u: float) -
     if outcome in (Outcome.REJECTED, Outcome.CANCELLED):
         return Ruling(None, attempts, 0.0, trouble, uncertain)
     longest_s = min(policy.cap_s, policy.base_s * 2 ** min(max(item.tries - 1, 0), 30))
-    return Ruling(None, attempts, u * longest_s, trouble, uncertain)
+    wait_s = with_hint(u * longest_s, retry_after_s, clamp_s)
+    return Ruling(None, attempts, wait_s, trouble, uncertain, retry_after_s)
 
 
 def end_of_unknown_fate(policy: QueuePolicy) -> ItemState | None:
@@ -73,7 +91,8 @@ class RequestQueue:
     """Keeps messages in a store and sends them through ``send`` while ``run()`` is running.
 
     ``ready_at_s()`` says from which loop time on sending makes sense (None: not before ``wake()`` is called);
-    ``on_delivered(item, reply)`` is told of each delivery. ``owner`` names this process in leases.
+    ``on_delivered(item, reply)`` is told of each delivery. ``owner`` names this process in leases. A Retry-After
+    lengthens a wait by ``retry_after_clamp_s`` at most (0: it is ignored).
     """
 
     def __init__(
@@ -86,6 +105,7 @@ class RequestQueue:
         ready_at_s: Callable[[], float | None],
         on_delivered: Callable[[Item, str], None],
         owner: str = "",
+        retry_after_clamp_s: float = 0.0,
     ) -> None:
         self._store = store
         self._policy = policy
@@ -94,6 +114,7 @@ class RequestQueue:
         self._ready_at_s = ready_at_s
         self._on_delivered = on_delivered
         self._owner = owner or world.new_id()
+        self._clamp_s = retry_after_clamp_s
         self._waiting: asyncio.Future[None] | None = None
         self._woken = True
         self._troubles = 0
@@ -102,6 +123,9 @@ class RequestQueue:
         self._next_send_s = 0.0
         self._depth = 0
         self._unsettled: dict[str, str] = {}
+        self._prune_at_s = 0.0
+        self._in_flush: dict[str, bool] = {}
+        """What is being sent, and whether it has been answered meanwhile by a request that began before."""
 
     async def add(
         self,
@@ -159,6 +183,8 @@ class RequestQueue:
 
     async def delivered(self, message_id: str, reply: str) -> None:
         """A message that was leased at ``add`` has been answered after all."""
+        if message_id in self._in_flush:
+            self._in_flush[message_id] = True
         if await self._answered(message_id, reply):
             await self._tell("delivered", message_id, "late answer")
             # A later one of its conversation may have waited for it.
@@ -231,8 +257,7 @@ class RequestQueue:
             u = self._world.uniform("queue.flush", self._world.client, self._flushes)
             self._halted_until_s = now_s + u * self._policy.flush_jitter_s
         self._woken = True
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        self._look_again()
 
     def _wake_for_any(self) -> None:
         if self._policy.flush_on == "any":
@@ -246,6 +271,7 @@ class RequestQueue:
                 await self._expire()
                 if self._may_send_now():
                     await self._flush()
+                await self._prune()
             except StoreError as error:
                 logger.warning("The queue can't be read; trying again later: %s", error)
                 self._halt(asyncio.get_running_loop().time())
@@ -258,10 +284,16 @@ class RequestQueue:
 
     async def _wait_for_work(self) -> None:
         loop = asyncio.get_running_loop()
-        if not self._woken:
+        polls = self._store.is_shared and self._policy.flush_on == "any"
+        while not self._woken:
             wait_s = await self._seconds_to_next_work(loop.time())
             self._waiting = loop.create_future()
-            timer = None if wait_s is None else loop.call_later(wait_s, self.wake)
+            timer = None
+            if polls and (wait_s is None or wait_s > self._policy.poll_s):
+                # Another process may bring something sooner: ask the store again, and no more than that.
+                timer = loop.call_later(self._policy.poll_s, self._look_again)
+            elif wait_s is not None:
+                timer = loop.call_later(wait_s, self.wake)
             try:
                 if not self._woken:
                     await self._waiting
@@ -270,6 +302,10 @@ class RequestQueue:
                 if timer is not None:
                     timer.cancel()
         self._woken = False
+
+    def _look_again(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     async def _seconds_to_next_work(self, now_s: float) -> float | None:
         """None: nothing to do before somebody calls ``wake``."""
@@ -294,15 +330,17 @@ class RequestQueue:
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
-        sending: dict[str, asyncio.Task[Ruling]] = {}
+        sending: dict[asyncio.Task[Ruling], str] = {}
         window = 1 if self._policy.canary else self._policy.drain_concurrency
         trouble = False
         try:
             while True:
-                for item_id in [item_id for item_id, task in sending.items() if task.done()]:
-                    if sending.pop(item_id).result().trouble:
+                for task in [task for task in sending if task.done()]:
+                    del sending[task]
+                    ruling = task.result()
+                    if ruling.trouble:
                         trouble = True
-                        self._halt(loop.time())
+                        self._halt(loop.time(), ruling.retry_after_s)
                     elif not trouble:
                         self._troubles = 0
                         window = min(2 * window, self._policy.drain_concurrency)
@@ -310,31 +348,34 @@ class RequestQueue:
                 pause_s = self._next_send_s - loop.time()
                 if has_room and pause_s <= 0:
                     item = await self._claim() if self._may_send_now() else None
+                    if item is not None and any(item.id == each and not task.done() for task, each in sending.items()):
+                        # The wall clock jumped: our own lease ran out while we send it, and is renewed now.
+                        continue
                     if item is not None:
                         self._next_send_s = loop.time() + 1 / self._policy.drain_per_s
-                        sending[item.id] = asyncio.create_task(self._deliver(item))
+                        sending[asyncio.create_task(self._deliver(item))] = item.id
                         continue
                     has_room = False
                 if sending:
                     limit_s = pause_s if has_room else None
-                    await asyncio.wait(sending.values(), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(sending, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
                 elif has_room:
                     await asyncio.sleep(pause_s)
                 else:
                     return
         finally:
-            for task in sending.values():
+            for task in sending:
                 task.cancel()
-            await asyncio.gather(*sending.values(), return_exceptions=True)
+            await asyncio.gather(*sending, return_exceptions=True)
 
-    def _halt(self, now_s: float) -> None:
-        """The flush met trouble: the next one by timer comes later each time."""
+    def _halt(self, now_s: float, retry_after_s: float | None = None) -> None:
+        """The flush met trouble: the next one by timer comes later each time, and as late as the backend asks."""
         if self._policy.flush_on == "verdict":
             return
         self._troubles += 1
         longest_s = min(self._policy.cap_s, self._policy.base_s * 2 ** min(self._troubles - 1, 30))
         u = self._world.uniform("queue.halt", self._world.client, self._troubles)
-        self._halted_until_s = now_s + longest_s / 2 + u * longest_s / 2
+        self._halted_until_s = now_s + with_hint(longest_s / 2 + u * longest_s / 2, retry_after_s, self._clamp_s)
 
     async def _claim(self) -> Item | None:
         await self._expire()
@@ -358,23 +399,37 @@ class RequestQueue:
             # They left together, and are told one by one.
             await self._tell("expired", item.id, item.reason, depth_change=len(expired) - told)
 
+    async def _prune(self) -> None:
+        """Forget what ended long ago, a bounded number now and then, so that the file does not grow for ever."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._prune_at_s:
+            return
+        before = self._world.wall_clock() - self._policy.keep_ended_s
+        if await self._store.prune(before, _PRUNE_AT_ONCE) < _PRUNE_AT_ONCE:
+            self._prune_at_s = now_s + _PRUNE_EVERY_S
+
     async def _deliver(self, item: Item) -> Ruling:
+        self._in_flush[item.id] = False
         try:
             known = self._unsettled.get(item.id)
             response = await self._send(item) if known is None else Response(Outcome.OK, known)
             u = self._world.uniform("queue.backoff", self._world.client, item.sequence, item.tries)
-            ruling = after_attempt(item, response.outcome, self._policy, u)
+            ruling = after_attempt(
+                item, response.outcome, self._policy, u, retry_after_s=response.retry_after_s, clamp_s=self._clamp_s
+            )
             await self._obey(item, ruling, response)
             return ruling
         except StoreError as error:
             logger.warning("The fate of a message could not be saved; its lease runs out by itself: %s", error)
         except Exception:
             logger.exception("A message could not be sent from the queue; its lease runs out by itself.")
+        finally:
+            self._in_flush.pop(item.id, None)
         return Ruling(None, item.attempts, 0.0, trouble=True)
 
     async def _obey(self, item: Item, ruling: Ruling, response: Response) -> None:
         if ruling.state is ItemState.DELIVERED:
-            is_news = item.id not in self._unsettled
+            is_news = item.id not in self._unsettled and not self._in_flush[item.id]
             held = await self._answered(item.id, response.text)
             if held:
                 await self._tell("delivered", item.id, "")

@@ -41,7 +41,9 @@ _DEPTH = "(SELECT total(number) FROM tally WHERE state IN ('ready', 'leased', 'u
 _INSERT = (
     "INSERT INTO items (id, text, priority, created_at, expires_at, rank, conversation, state, not_before, due, "
     "attempts, tries, uncertain, owner, leased_until, reason, reply) "
-    f"SELECT {', '.join('?' * 17)} WHERE {_DEPTH} < ? ON CONFLICT (id) DO NOTHING"
+    f"SELECT {', '.join(f'?{number}' for number in range(1, 18))} "
+    # Not left to the UNIQUE of the id: a row that is refused there uses up a sequence number, which is a write.
+    f"WHERE {_DEPTH} < ?18 AND NOT EXISTS (SELECT 1 FROM items WHERE id = ?1)"
 )
 _MOST_AT_ONCE = 256
 _NOT_DONE = object()
@@ -67,6 +69,8 @@ class SQLiteStore:
     be read of it is taken over, and ``notice`` tells of it in one sentence. Every call that can't be done raises
     StoreError with the reason.
     """
+
+    is_shared = True
 
     def __init__(self, path: str | Path, *, busy_timeout_s: float = 5.0) -> None:
         self.path = Path(path)
@@ -173,6 +177,15 @@ class SQLiteStore:
         return await self._update(
             "DELETE FROM items WHERE id = ? AND state NOT IN ('ready', 'leased', 'unknown')", (item_id,)
         )
+
+    async def prune(self, before: float, limit: int) -> int:
+        """See ``Store.prune``."""
+        statement = (
+            "DELETE FROM items WHERE sequence IN (SELECT sequence FROM items "
+            "WHERE state IN ('delivered', 'expired', 'cancelled') AND expires_at <= ? "
+            "ORDER BY expires_at, sequence LIMIT ?)"
+        )
+        return await self._do_alone(lambda database: database.execute(statement, (before, limit)).rowcount)
 
     async def has_pending(self, conversation: str) -> bool:
         """See ``Store.has_pending``."""

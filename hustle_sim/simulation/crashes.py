@@ -296,12 +296,14 @@ class FaultyStore:
         takes_s: Callable[[str], float],
         report: Callable[[str], None],
         interleave: bool,
+        is_shared: bool = False,
     ) -> None:
         self._vault = vault
         self._fails = fails
         self._takes_s = takes_s
         self._report = report
         self._interleave = interleave
+        self.is_shared = is_shared
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         inner = getattr(self._vault.store, name)
