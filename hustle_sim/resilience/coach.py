@@ -63,8 +63,8 @@ class _Message:
     """One message on its way: its answer for the person, and whether it is safe in the queue."""
 
     __slots__ = (
-        "answer", "conversation", "deadline_s", "id", "known_reply", "number", "priority", "pursuit", "replayed",
-        "saved", "saving", "sent_s", "text", "timer", "uncertain",
+        "answer", "conversation", "deadline_s", "id", "known_reply", "number", "priority", "pursuit", "saved", "saving",
+        "sent_s", "text", "timer", "uncertain",
     )  # fmt: skip
 
     def __init__(
@@ -91,8 +91,6 @@ class _Message:
         self.saved = False
         self.uncertain = False
         """Whether one of its requests may have been processed without an answer."""
-        self.replayed = False
-        """Whether the queue has delivered it, while a request of its own was still under way."""
         self.known_reply = ""
         """The answer that an earlier message with this id had."""
 
@@ -125,8 +123,6 @@ class Coach:
         self._budget: RetryBudget
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._open: dict[_Message, None] = {}
-        self._pursued: dict[str, _Message] = {}
-        """Messages with a request of their own under way, or about to be."""
         self._subscribers: dict[object, Callable[[Delivery], None]] = {}
         self.cache = ResponseCache(policy.cache)
         self.breaker = CircuitBreaker(policy.breaker, world)
@@ -200,7 +196,7 @@ class Coach:
             return self._answered(message, kept, "cache", queued=False)
         self._budget.on_message()
         hopeless = self.policy.request.fast_fail_offline and self.monitor.status is Status.OFFLINE
-        message.pursuit = self._start(self._give_up(message) if hopeless else self._follow(message))
+        message.pursuit = self._start(self._give_up(message) if hopeless else self._pursue(message))
         save_at_s = message.deadline_s - self.policy.queue.save_margin_s
         message.timer = self._loop.call_at(save_at_s, self._save_before_deadline, message)
         self._open[message] = None
@@ -212,14 +208,6 @@ class Coach:
         finally:
             message.timer.cancel()
             del self._open[message]
-
-    async def _follow(self, message: _Message) -> None:
-        self._pursued[message.id] = message
-        try:
-            await self._pursue(message)
-        finally:
-            if self._pursued.get(message.id) is message:
-                del self._pursued[message.id]
 
     async def _pursue(self, message: _Message) -> None:
         """All attempts for one message, until it is delivered or given up."""
@@ -316,9 +304,6 @@ class Coach:
         """The backend answered: the person's first answer, or a late one."""
         now_s = self._loop.time()
         self.cache.put(message.text, text, now_s)
-        if message.replayed and message.answer.done():
-            # The wall clock jumped over the lease, and a replay was quicker: the person has the answer.
-            return
         late = message.answer.done()
         if not late:
             self._answered(message, text, "backend", queued=False)
@@ -395,8 +380,6 @@ class Coach:
     def _on_queue_delivery(self, item: Item, text: str) -> None:
         now_s = self._loop.time()
         self.cache.put(item.text, text, now_s)
-        if item.id in self._pursued:
-            self._pursued[item.id].replayed = True
         self._world.emit(MessageDelivered(now_s, self._client, item.id, "queue"))
         self._publish(Delivery(item.id, text, "queue"))
 

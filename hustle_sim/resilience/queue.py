@@ -124,8 +124,8 @@ class RequestQueue:
         self._depth = 0
         self._unsettled: dict[str, str] = {}
         self._prune_at_s = 0.0
-        self._in_flush: dict[str, bool] = {}
-        """What is being sent, and whether it has been answered meanwhile by a request that began before."""
+        self._leases: dict[str, float] = {}
+        """What we are sending, and the loop time until which we hold it, however the wall clock jumps."""
 
     async def add(
         self,
@@ -144,7 +144,9 @@ class RequestQueue:
         another message by this id.
         """
         now = self._world.wall_clock()
+        began_s = asyncio.get_running_loop().time()
         leased = in_flight_s is not None
+        lease_s = max(self._policy.lease_s, in_flight_s or 0.0)
         end = end_of_unknown_fate(self._policy) if uncertain and not leased else None
         item = Item(
             id=message_id,
@@ -156,7 +158,7 @@ class RequestQueue:
             conversation=conversation,
             state=ItemState.LEASED if leased else end or ItemState.READY,
             owner=self._owner if leased else "",
-            leased_until=now + max(self._policy.lease_s, in_flight_s or 0.0) if leased else 0.0,
+            leased_until=now + lease_s if leased else 0.0,
             not_before=now,
             tries=1 if leased else 0,
             uncertain=uncertain,
@@ -166,6 +168,8 @@ class RequestQueue:
         except StoreError as error:
             logger.warning("A message could not be saved: %s", error)
             added = Added(Answer.REJECTED, reason=str(error))
+        if leased and added.answer in (Answer.ACCEPTED, Answer.DISPLACED):
+            self._leases[message_id] = began_s + lease_s
         if added.answer is Answer.DUPLICATE and added.item is not None and added.item.text != text:
             added = Added(Answer.REJECTED, reason="another message has this id")
         if added.victim is not None:
@@ -183,8 +187,7 @@ class RequestQueue:
 
     async def delivered(self, message_id: str, reply: str) -> None:
         """A message that was leased at ``add`` has been answered after all."""
-        if message_id in self._in_flush:
-            self._in_flush[message_id] = True
+        self._leases.pop(message_id, None)
         if await self._answered(message_id, reply):
             await self._tell("delivered", message_id, "late answer")
             # A later one of its conversation may have waited for it.
@@ -195,6 +198,7 @@ class RequestQueue:
 
         ``uncertain``: a request for it was sent, and may have been processed. False if it will not be sent again.
         """
+        self._leases.pop(message_id, None)
         reason = "no answer in time"
         end = end_of_unknown_fate(self._policy) if uncertain else None
         if end is not None:
@@ -330,13 +334,13 @@ class RequestQueue:
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
-        sending: dict[asyncio.Task[Ruling], str] = {}
+        sending: list[asyncio.Task[Ruling]] = []
         window = 1 if self._policy.canary else self._policy.drain_concurrency
         trouble = False
         try:
             while True:
                 for task in [task for task in sending if task.done()]:
-                    del sending[task]
+                    sending.remove(task)
                     ruling = task.result()
                     if ruling.trouble:
                         trouble = True
@@ -348,12 +352,9 @@ class RequestQueue:
                 pause_s = self._next_send_s - loop.time()
                 if has_room and pause_s <= 0:
                     item = await self._claim() if self._may_send_now() else None
-                    if item is not None and any(item.id == each and not task.done() for task, each in sending.items()):
-                        # The wall clock jumped: our own lease ran out while we send it, and is renewed now.
-                        continue
                     if item is not None:
                         self._next_send_s = loop.time() + 1 / self._policy.drain_per_s
-                        sending[asyncio.create_task(self._deliver(item))] = item.id
+                        sending.append(asyncio.create_task(self._deliver(item)))
                         continue
                     has_room = False
                 if sending:
@@ -380,24 +381,34 @@ class RequestQueue:
     async def _claim(self) -> Item | None:
         await self._expire()
         now = self._world.wall_clock()
+        began_s = asyncio.get_running_loop().time()
         end = end_of_unknown_fate(self._policy)
         while True:
             item = await self._store.claim(now, owner=self._owner, until=now + self._policy.lease_s)
             if item is None:
                 return None
+            if began_s < self._leases.get(item.id, 0.0):
+                # The wall clock jumped over a lease of our own, which is renewed now: we are still sending it.
+                continue
+            self._leases[item.id] = began_s + self._policy.lease_s
             await self._tell("leased", item.id, "")
             if end is None or not item.uncertain or item.id in self._unsettled:
                 return item
             # Whoever sent it is gone.
+            self._leases.pop(item.id, None)
             reason = "the app ended while it was being sent"
             if await self._settled(item.id, end, reason=reason):
                 await self._tell(end.value, item.id, reason)
 
     async def _expire(self) -> None:
         expired = await self._store.expire(self._world.wall_clock())
-        for told, item in enumerate(expired, start=1):
-            # They left together, and are told one by one.
-            await self._tell("expired", item.id, item.reason, depth_change=len(expired) - told)
+        if not expired:
+            return
+        # They left together, and are told one by one.
+        await self._look_at_depth(depth_change=len(expired))
+        for item in expired:
+            self._depth -= 1
+            self._emit("expired", item.id, item.reason)
 
     async def _prune(self) -> None:
         """Forget what ended long ago, a bounded number now and then, so that the file does not grow for ever."""
@@ -409,7 +420,6 @@ class RequestQueue:
             self._prune_at_s = now_s + _PRUNE_EVERY_S
 
     async def _deliver(self, item: Item) -> Ruling:
-        self._in_flush[item.id] = False
         try:
             known = self._unsettled.get(item.id)
             response = await self._send(item) if known is None else Response(Outcome.OK, known)
@@ -424,12 +434,12 @@ class RequestQueue:
         except Exception:
             logger.exception("A message could not be sent from the queue; its lease runs out by itself.")
         finally:
-            self._in_flush.pop(item.id, None)
+            self._leases.pop(item.id, None)
         return Ruling(None, item.attempts, 0.0, trouble=True)
 
     async def _obey(self, item: Item, ruling: Ruling, response: Response) -> None:
         if ruling.state is ItemState.DELIVERED:
-            is_news = item.id not in self._unsettled and not self._in_flush[item.id]
+            is_news = item.id not in self._unsettled
             held = await self._answered(item.id, response.text)
             if held:
                 await self._tell("delivered", item.id, "")
@@ -470,10 +480,13 @@ class RequestQueue:
             return False
 
     async def _tell(self, event: str, message_id: str, reason: str, *, depth_change: int = 0) -> None:
+        await self._look_at_depth(depth_change=depth_change)
+        self._emit(event, message_id, reason)
+
+    async def _look_at_depth(self, *, depth_change: int) -> None:
         # If the store can't say, the last depth that was known has to do.
         with contextlib.suppress(StoreError):
             self._depth = await self._store.depth() + depth_change
-        self._emit(event, message_id, reason)
 
     def _emit(self, event: str, message_id: str, reason: str) -> None:
         now_s = asyncio.get_running_loop().time()
