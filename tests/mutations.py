@@ -110,22 +110,16 @@ MUTATIONS = (
         "            self._depth = max(self._depth, await self._store.depth() + depth_change)\n",
     ),
     Mutation(
-        "forget what still waits",
+        "forget dead letters",
         "store.py",
-        "item.state in FORGETTABLE and (item.expires_at, item.sequence) == (end, sequence):\n",
-        "True:\n",
+        "FORGETTABLE = (ItemState.DELIVERED, ItemState.EXPIRED, ItemState.CANCELLED)\n",
+        "FORGETTABLE = ENDED\n",
     ),
     Mutation(
         "believe the wall clock on a lease of our own",
         "queue.py",
         "            if began_s < self._leases.get(item.id, 0.0):\n",
         "            if False:\n",
-    ),
-    Mutation(
-        "never ask a store that another process uses",
-        "queue.py",
-        "        polls = self._store.is_shared and",
-        "        polls = False and",
     ),
     Mutation(
         "release without returning to ready",

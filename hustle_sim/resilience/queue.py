@@ -25,6 +25,7 @@ logger = logging.getLogger("hustle_sim.queue")
 
 _PRUNE_EVERY_S = 3600.0
 _PRUNE_AT_ONCE = 100
+_MOST_ORPHANS = 100
 
 
 class Ruling(NamedTuple):
@@ -124,6 +125,8 @@ class RequestQueue:
         self._depth = 0
         self._unsettled: dict[str, str] = {}
         self._prune_at_s = 0.0
+        self._orphans: dict[str, str] = {}
+        """Answers to what another process had taken over by then; should it come back to us, it is not sent again."""
         self._leases: dict[str, float] = {}
         """What we are sending, and the loop time until which we hold it, however the wall clock jumps."""
 
@@ -389,7 +392,7 @@ class RequestQueue:
                 return None
             if began_s < self._leases.get(item.id, 0.0):
                 # The wall clock jumped over a lease of our own, which is renewed now: we are still sending it.
-                continue
+                return None
             self._leases[item.id] = began_s + self._policy.lease_s
             await self._tell("leased", item.id, "")
             if end is None or not item.uncertain or item.id in self._unsettled:
@@ -421,7 +424,7 @@ class RequestQueue:
 
     async def _deliver(self, item: Item) -> Ruling:
         try:
-            known = self._unsettled.get(item.id)
+            known = self._unsettled.get(item.id, self._orphans.pop(item.id, None))
             response = await self._send(item) if known is None else Response(Outcome.OK, known)
             u = self._world.uniform("queue.backoff", self._world.client, item.sequence, item.tries)
             ruling = after_attempt(
@@ -443,6 +446,10 @@ class RequestQueue:
             held = await self._answered(item.id, response.text)
             if held:
                 await self._tell("delivered", item.id, "")
+            elif is_news and item.id not in self._unsettled:
+                self._orphans[item.id] = response.text
+                if len(self._orphans) > _MOST_ORPHANS:
+                    del self._orphans[next(iter(self._orphans))]
             if is_news and (held or item.id in self._unsettled):
                 self._on_delivered(item, response.text)
         elif ruling.state is not None and (self._policy.dead_letters or ruling.state is not ItemState.DEAD):

@@ -286,7 +286,7 @@ def _policy(dice: _Dice) -> dict[str, Any]:
         "queue.ttl_s": dice.pick("ttl", (86400.0, 86400.0, 86400.0, 120.0, 15.0)),
         "queue.cap_s": dice.between("cap", 2, 60),
         "queue.poll_s": dice.log("poll", 0.5, 30),
-        "queue.keep_ended_s": dice.pick("keep_ended", (604800.0, 604800.0, 120.0)),
+        "queue.keep_ended_s": dice.pick("keep_ended", (604800.0, 30.0, 0.0)),
         "queue.flush_jitter_s": dice.pick("flush_jitter", (0.0, 5.0)),
         "queue.ageing_s": dice.pick("ageing", (0.0, 30.0, 600.0)),
         "queue.unknown_fate": dice.pick("unknown", ("replay", "replay", "ask", "drop")),

@@ -19,7 +19,7 @@ from typing import Any
 from hustle_sim.events import Event
 from hustle_sim.resilience.backend import Backend, Response
 from hustle_sim.resilience.outcome import CONSEQUENCES, Outcome
-from hustle_sim.resilience.store import ENDED, FORGETTABLE, PENDING, Item, ItemState, MemoryStore, StoreError
+from hustle_sim.resilience.store import ENDED, PENDING, Item, ItemState, MemoryStore, StoreError
 from hustle_sim.simulation.handles import NumberedTask, Timer
 from hustle_sim.simulation.loop import SimPyEventLoop
 
@@ -384,7 +384,7 @@ class FaultyStore:
         elif name == "prune":
             for item_id in [item_id for item_id in before if item_id not in vault.store._items]:
                 item = vault.pruned[item_id] = before[item_id]
-                if item.state not in FORGETTABLE or item.expires_at > args[0]:
+                if item.state in (*PENDING, ItemState.DEAD) or item.expires_at > args[0]:
                     wrong = f"{item_id} was forgotten as {item.state}, {args[0] - item.expires_at:.1f} s after its end"
             wrong = wrong or vault.fault()
         elif name == "expire":
