@@ -832,13 +832,12 @@ class TestAWallClockThatJumps:
     def test_over_a_lease_does_not_send_again_what_is_being_sent(self, fate):
         async def script(desk):
             jump = self.jumping(desk)
-            await desk.add("a")
+            await desk.add("a", "b")
             await asyncio.sleep(1)
             jump(500)
-            await desk.add("b")
             await asyncio.sleep(60)
 
-        desk = at_desk(script, takes_s=5, unknown_fate=fate)
+        desk = at_desk(script, takes_s=5, unknown_fate=fate, canary=False, drain_per_s=0.5)
         assert sorted(desk.names) == ["a", "b"]
         assert sorted(desk.delivered) == ["a", "b"]
 
