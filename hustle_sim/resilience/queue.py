@@ -446,11 +446,11 @@ class RequestQueue:
             held = await self._answered(item.id, response.text)
             if held:
                 await self._tell("delivered", item.id, "")
-            elif is_news and item.id not in self._unsettled:
+            elif held is False and is_news:
                 self._orphans[item.id] = response.text
                 if len(self._orphans) > _MOST_ORPHANS:
                     del self._orphans[next(iter(self._orphans))]
-            if is_news and (held or item.id in self._unsettled):
+            if is_news and held is not False:
                 self._on_delivered(item, response.text)
         elif ruling.state is not None and (self._policy.dead_letters or ruling.state is not ItemState.DEAD):
             if await self._settled(item.id, ruling.state, reason=response.outcome.value):
@@ -468,14 +468,17 @@ class RequestQueue:
         ):
             await self._tell("released", item.id, response.outcome.value)
 
-    async def _answered(self, message_id: str, reply: str) -> bool:
-        """Store an answer. One that can't be stored is kept, so that the message is neither sent nor told again."""
+    async def _answered(self, message_id: str, reply: str) -> bool | None:
+        """Store an answer; False if the lease is no longer ours, None if the store fails.
+
+        An answer that can't be stored is kept, so that the message is neither sent nor told again.
+        """
         try:
             held = await self._store.settle(message_id, self._owner, ItemState.DELIVERED, reply=reply)
         except StoreError as error:
             logger.warning("An answer could not be saved; trying again when its lease runs out: %s", error)
             self._unsettled[message_id] = reply
-            return False
+            return None
         self._unsettled.pop(message_id, None)
         return held
 
