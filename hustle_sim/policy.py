@@ -204,6 +204,14 @@ class QueuePolicy(_Part):
         "This long before the deadline the message is made durable, so that the answer is in time.",
     )
 
+    poll_s: Seconds = _seconds(
+        10, 0.1, 86400, "A message that another process puts into the same file, or makes ready, is noticed this soon."
+    )
+    keep_ended_s: Seconds = _seconds(
+        604800, 0, 315360000,
+        "A delivered, expired or cancelled message is forgotten this long after its time to live; dead letters stay.",
+    )  # fmt: skip
+
     @model_validator(mode="after")
     def _works_together(self) -> Self:
         _in_order("warn_size", self.warn_size, "max_size", self.max_size, "the warning would never come")
@@ -407,7 +415,7 @@ PRESETS: dict[str, Preset] = {
             "probe.window": 1, "probe.fall": 1, "probe.rise": 1, "probe.jitter": 0, "probe.evidence": False,
             "probe.offline_interval_s": 300, "probe.offline_interval_max_s": 300,
             "request.deadline_s": 8, "request.attempt_timeout_s": 8, "request.max_attempts": 1,
-            "request.late_answer_window_s": 0,
+            "request.late_answer_window_s": 0, "retry.retry_after_clamp_s": 0,
             "queue.max_size": 50,
             "queue.warn_size": 40, "queue.overflow": "drop-oldest", "queue.max_attempts": 3,
             "queue.outages_count": True, "queue.dead_letters": False, "queue.canary": False,

@@ -213,7 +213,7 @@ class BrokenStore(MemoryStore):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name.startswith("_") or name in ("broken", "aclose") or not super().__getattribute__("broken"):
+        if name.startswith("_") or name in ("broken", "aclose", "is_shared") or not super().__getattribute__("broken"):
             return found
         calls = super().__getattribute__("_calls")
         if calls and name not in calls:
@@ -234,7 +234,7 @@ class SlowStore(MemoryStore):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name.startswith("_") or name == "aclose":
+        if name.startswith("_") or name in ("aclose", "is_shared"):
             return found
 
         async def slowly(*args: Any, **named: Any) -> Any:

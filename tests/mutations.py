@@ -80,6 +80,48 @@ MUTATIONS = (
         'reason=reason, owner=""))\n',
     ),
     Mutation(
+        "no check who holds a lease",
+        "store.py",
+        "item.state is ItemState.LEASED and item.owner == owner else None\n",
+        "item.state is ItemState.LEASED else None\n",
+    ),
+    Mutation(
+        "no order within a conversation",
+        "store.py",
+        '        return item.conversation != "" and any(\n            other.conversation == item.conversation and',
+        '        return item.conversation == "" and any(\n            other.conversation == item.conversation and',
+    ),
+    Mutation(
+        "a new message overtakes those of its conversation that wait",
+        "coach.py",
+        "        if message.conversation and await self.queue.has_pending(message.conversation):\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "the retry budget is never spent",
+        "retry.py",
+        "        self._tokens -= 1\n",
+        "",
+    ),
+    Mutation(
+        "tell a depth that never falls",
+        "queue.py",
+        "            self._depth = await self._store.depth() + depth_change\n",
+        "            self._depth = max(self._depth, await self._store.depth() + depth_change)\n",
+    ),
+    Mutation(
+        "forget dead letters",
+        "store.py",
+        "FORGETTABLE = (ItemState.DELIVERED, ItemState.EXPIRED, ItemState.CANCELLED)\n",
+        "FORGETTABLE = ENDED\n",
+    ),
+    Mutation(
+        "believe the wall clock on a lease of our own",
+        "queue.py",
+        "            if began_s < self._leases.get(item.id, 0.0):\n",
+        "            if False:\n",
+    ),
+    Mutation(
         "release without returning to ready",
         "store.py",
         "                state=ItemState.READY,\n                not_before=not_before,\n",

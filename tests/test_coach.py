@@ -1,5 +1,6 @@
 import asyncio
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -16,6 +17,7 @@ from fakes import (
     assert_conserved,
     down_between,
     hashed,
+    loop_time,
     ok,
     run_virtual,
 )
@@ -227,6 +229,20 @@ class TestLateAnswers:
         rig = with_rig(script, policy(), chat=ok(20.0, "At last"))
         assert [event.via for event in rig.of(MessageDelivered)] == ["late"]
         assert rig.queue_events() == ["accepted", "delivered"]
+
+    def test_is_published_once_though_the_wall_clock_jumps_over_its_lease(self):
+        async def script(rig):
+            clock = rig.world.wall_clock
+            rig.coach.queue._world = replace(rig.world, wall_clock=lambda: clock() + 600 * (loop_time() > 12))
+            await rig.coach.send("Hi")
+            await asyncio.sleep(5)
+            rig.coach.queue.wake()
+            await asyncio.sleep(100)
+
+        rig = with_rig(script, policy(), chat=[ok(20.0, "At last"), OK])
+        assert [delivery.via for delivery in rig.deliveries] == ["late"]
+        assert [event.via for event in rig.of(MessageDelivered)] == ["late"]
+        assert len(rig.backend.chats) == 1
 
     def test_no_second_request_while_one_is_in_flight(self):
         async def script(rig):

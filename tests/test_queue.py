@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -51,7 +52,9 @@ class Desk:
     async def __aexit__(self, *exc):
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
-        assert_conserved(self.recorder)
+        if not self.store.is_shared:
+            # Of what another process does nothing is told here.
+            assert_conserved(self.recorder)
 
     async def add(self, *names, priority=1):
         return [(await self.queue.add(name, f"text {name}", priority)).answer.value for name in names]
@@ -674,6 +677,205 @@ class TestConversations:
 
         at_desk(script, store=Counted())
         assert calls < 10
+
+
+class Shared(MemoryStore):
+    """A store that another process, the test, works with as well; ``looks`` counts what waiting costs."""
+
+    is_shared = True
+
+    def __init__(self):
+        super().__init__()
+        self.looks = self.claims = 0
+
+    async def next_due(self):
+        self.looks += 1
+        return await super().next_due()
+
+    async def claim(self, *args, **more):
+        self.claims += 1
+        return await super().claim(*args, **more)
+
+
+class TestAnotherProcess:
+    @pytest.mark.parametrize("what", ["add", "requeue", "sooner"])
+    def test_what_it_brings_is_noticed_within_the_poll(self, what):
+        async def script(desk):
+            if what == "requeue":
+                await desk.store.add(
+                    Item("x", "text", 1, START, START + 9000, state=ItemState.DEAD), max_size=9, overflow="reject"
+                )
+            elif what == "sooner":
+                await desk.store.add(
+                    Item("y", "text", 1, START, START + 9000, not_before=START + 5000), max_size=9, overflow="reject"
+                )
+            await asyncio.sleep(103)
+            if what == "requeue":
+                assert await desk.store.requeue("x", START + 103, START + 9000)
+            else:
+                new = Item("x", "text", 1, START, START + 9000, not_before=START + 103)
+                await desk.store.add(new, max_size=9, overflow="reject")
+            await asyncio.sleep(20)
+
+        ((sent_s, name),) = at_desk(script, store=Shared(), poll_s=10).sent
+        assert name == "x"
+        assert 103 < sent_s <= 113.1
+
+    def test_one_cancelled_by_it_is_not_sent(self):
+        async def script(desk):
+            await desk.add("a")
+            assert await desk.store.cancel("a", "")
+            desk.recover()
+            await asyncio.sleep(30)
+
+        assert at_desk(script, store=Shared(), ready=False).sent == []
+
+    def test_to_look_is_all_that_waiting_costs(self):
+        async def script(desk):
+            await asyncio.sleep(1000)
+
+        store = at_desk(script, store=Shared(), poll_s=10).store
+        assert 95 <= store.looks <= 105
+        assert store.claims <= 2
+
+    def test_a_store_of_one_process_is_not_asked(self):
+        class Own(Shared):
+            is_shared = False
+
+        async def script(desk):
+            await asyncio.sleep(1000)
+
+        assert at_desk(script, store=Own(), poll_s=10).store.looks <= 2
+
+
+class TestForgetting:
+    @staticmethod
+    async def fill(desk, number, state, *, expires_at):
+        for each in range(number):
+            old = Item(f"{state}{each}", "text", 1, START - 9000, expires_at, state=state)
+            await desk.store.add(old, max_size=9, overflow="reject")
+
+    def test_what_ended_long_ago_is_forgotten_in_batches_and_dead_letters_are_not(self):
+        async def script(desk):
+            await self.fill(desk, 250, ItemState.DELIVERED, expires_at=START - 101)
+            await self.fill(desk, 3, ItemState.DEAD, expires_at=START - 101)
+            await self.fill(desk, 2, ItemState.EXPIRED, expires_at=START - 50)
+            left = []
+            for _ in range(4):
+                desk.queue.wake()
+                await asyncio.sleep(1)
+                left.append((await desk.store.counts())[ItemState.DELIVERED])
+            assert left == [150, 50, 0, 0]
+            assert [item.state for item in await desk.store.items()] == [ItemState.DEAD] * 3 + [ItemState.EXPIRED] * 2
+
+        at_desk(script, keep_ended_s=100)
+
+    def test_an_id_is_known_until_its_time_and_the_time_after_it_are_over(self):
+        async def script(desk):
+            answers = []
+            for wait_s in (0, 5, 3590, 10):
+                await asyncio.sleep(wait_s)
+                answers += await desk.add("a")
+                await asyncio.sleep(1)
+            assert answers == ["accepted", "duplicate", "duplicate", "duplicate"]
+            await asyncio.sleep(3600)
+            assert await desk.add("b") == ["accepted"]
+            await asyncio.sleep(1)
+            assert [item.id for item in await desk.store.items()] == ["b"]
+
+        at_desk(script, ttl_s=60, keep_ended_s=3600)
+
+
+class TestRetryAfter:
+    @staticmethod
+    def rule(retry_after_s, clamp_s, u=0.5):
+        item = Item("a", "t", 1, 0.0, 1e9, tries=1)
+        policy = QueuePolicy(base_s=2)
+        return after_attempt(item, DOWN, policy, u, retry_after_s=retry_after_s, clamp_s=clamp_s).wait_s
+
+    def test_lengthens_the_wait_of_a_replay_by_the_clamp_at_most(self):
+        assert [self.rule(hint, 5) for hint in (None, 0.5, 3, 6, 60)] == [1, 1, 3, 6, 6]
+        assert self.rule(60, 0) == 1
+
+    @pytest.mark.parametrize(("clamp_s", "earliest_s"), [(0, 1), (30, 20), (10, 10)])
+    def test_stops_the_flush_as_long_as_it_asks(self, clamp_s, earliest_s):
+        async def script(desk):
+            async def send(item):
+                desk.sent.append((asyncio.get_running_loop().time(), item.id))
+                return Response(DOWN, retry_after_s=20) if len(desk.sent) == 1 else Response(OK, "reply")
+
+            desk.queue._send = send
+            desk.queue._clamp_s = clamp_s
+            await desk.add("a", "b")
+            await asyncio.sleep(60)
+
+        desk = at_desk(script, base_s=1)
+        first, second = (sent_s for sent_s, _ in desk.sent[:2])
+        assert earliest_s - 0.5 <= second - first <= earliest_s + 1
+
+
+class TestAWallClockThatJumps:
+    @staticmethod
+    def jumping(desk):
+        """Set the desk's wall clock by calling what this returns with seconds."""
+        moved = 0.0
+        clock = desk.queue._world.wall_clock
+
+        def jump(by_s):
+            nonlocal moved
+            moved += by_s
+
+        desk.queue._world = replace(desk.queue._world, wall_clock=lambda: clock() + moved)
+        return jump
+
+    @pytest.mark.parametrize("fate", ["replay", "ask", "drop"])
+    def test_over_a_lease_does_not_send_again_what_is_being_sent(self, fate):
+        async def script(desk):
+            jump = self.jumping(desk)
+            await desk.add("a", "b")
+            await asyncio.sleep(1)
+            jump(500)
+            await asyncio.sleep(60)
+
+        desk = at_desk(script, takes_s=5, unknown_fate=fate, canary=False, drain_per_s=0.5)
+        assert sorted(desk.names) == ["a", "b"]
+        assert sorted(desk.delivered) == ["a", "b"]
+
+    def test_over_the_lease_of_a_request_still_under_way_does_not_send_it_a_second_time(self):
+        async def script(desk):
+            jump = self.jumping(desk)
+            await desk.queue.add("a", "text", 1, in_flight_s=30)
+            await asyncio.sleep(1)
+            jump(500)
+            await desk.add("b")
+            await asyncio.sleep(10)
+            await desk.queue.delivered("a", "late")
+            await asyncio.sleep(60)
+
+        desk = at_desk(script)
+        assert (desk.names, desk.delivered) == (["b"], ["b"])
+
+    def test_a_lease_that_is_over_by_the_loops_clock_too_returns_its_message(self):
+        async def script(desk):
+            await desk.queue.add("a", "text", 1, in_flight_s=30)
+            await asyncio.sleep(60)
+
+        ((sent_s, name),) = at_desk(script).sent
+        assert (name, 30 <= sent_s <= 31) == ("a", True)
+
+    def test_an_answer_to_what_another_process_took_over_and_gave_back_is_not_asked_for_again(self):
+        async def script(desk):
+            jump = self.jumping(desk)
+            await desk.add("a")
+            await asyncio.sleep(1)
+            jump(500)
+            now = desk.queue._world.wall_clock()
+            assert (await desk.store.claim(now, owner="you", until=now + 20)).id == "a"
+            await desk.store.release("a", "you", not_before=now + 9, attempts=0, reason="refused")
+            await asyncio.sleep(60)
+
+        desk = at_desk(script, takes_s=5, store=Shared())
+        assert (desk.names, desk.delivered) == (["a"], ["a"])
 
 
 class TestAgeing:

@@ -130,6 +130,7 @@ class Coach:
         self.queue = RequestQueue(
             store, policy.queue, world,
             send=self._replay, ready_at_s=self._queue_ready_at_s, on_delivered=self._on_queue_delivery,
+            retry_after_clamp_s=policy.retry.retry_after_clamp_s,
         )  # fmt: skip
 
     @property

@@ -17,16 +17,22 @@ from hustle_sim.events import QueueChanged
 from hustle_sim.policy import QueuePolicy
 from hustle_sim.resilience.backend import Response
 from hustle_sim.resilience.outcome import CONSEQUENCES, Outcome
+from hustle_sim.resilience.retry import with_hint
 from hustle_sim.resilience.store import Added, Answer, Item, ItemState, Store, StoreError
 from hustle_sim.resilience.world import World
 
 logger = logging.getLogger("hustle_sim.queue")
+
+_PRUNE_EVERY_S = 3600.0
+_PRUNE_AT_ONCE = 100
+_MOST_ORPHANS = 100
 
 
 class Ruling(NamedTuple):
     """What an attempt means for its item. ``state`` None: it goes back, to be sent after ``wait_s``.
 
     ``trouble``: the backend is not well, so the flush stops. ``uncertain``: it may have been processed.
+    ``retry_after_s``: what the backend asked for, if it did.
     """
 
     state: ItemState | None
@@ -34,10 +40,22 @@ class Ruling(NamedTuple):
     wait_s: float
     trouble: bool
     uncertain: bool = False
+    retry_after_s: float | None = None
 
 
-def after_attempt(item: Item, outcome: Outcome, policy: QueuePolicy, u: float) -> Ruling:
-    """Rule on an item that was sent with this outcome; ``u`` in [0, 1) spreads its wait (full jitter)."""
+def after_attempt(
+    item: Item,
+    outcome: Outcome,
+    policy: QueuePolicy,
+    u: float,
+    *,
+    retry_after_s: float | None = None,
+    clamp_s: float = 0.0,
+) -> Ruling:
+    """Rule on an item that was sent with this outcome; ``u`` in [0, 1) spreads its wait (full jitter).
+
+    The backend's Retry-After lengthens the wait by ``clamp_s`` at most.
+    """
     consequence = CONSEQUENCES[outcome]
     if outcome is Outcome.OK:
         return Ruling(ItemState.DELIVERED, item.attempts, 0.0, trouble=False)
@@ -53,7 +71,8 @@ def after_attempt(item: Item, outcome: Outcome, policy: QueuePolicy, u: float) -
     if outcome in (Outcome.REJECTED, Outcome.CANCELLED):
         return Ruling(None, attempts, 0.0, trouble, uncertain)
     longest_s = min(policy.cap_s, policy.base_s * 2 ** min(max(item.tries - 1, 0), 30))
-    return Ruling(None, attempts, u * longest_s, trouble, uncertain)
+    wait_s = with_hint(u * longest_s, retry_after_s, clamp_s)
+    return Ruling(None, attempts, wait_s, trouble, uncertain, retry_after_s)
 
 
 def end_of_unknown_fate(policy: QueuePolicy) -> ItemState | None:
@@ -73,7 +92,8 @@ class RequestQueue:
     """Keeps messages in a store and sends them through ``send`` while ``run()`` is running.
 
     ``ready_at_s()`` says from which loop time on sending makes sense (None: not before ``wake()`` is called);
-    ``on_delivered(item, reply)`` is told of each delivery. ``owner`` names this process in leases.
+    ``on_delivered(item, reply)`` is told of each delivery. ``owner`` names this process in leases. A Retry-After
+    lengthens a wait by ``retry_after_clamp_s`` at most (0: it is ignored).
     """
 
     def __init__(
@@ -86,6 +106,7 @@ class RequestQueue:
         ready_at_s: Callable[[], float | None],
         on_delivered: Callable[[Item, str], None],
         owner: str = "",
+        retry_after_clamp_s: float = 0.0,
     ) -> None:
         self._store = store
         self._policy = policy
@@ -94,6 +115,7 @@ class RequestQueue:
         self._ready_at_s = ready_at_s
         self._on_delivered = on_delivered
         self._owner = owner or world.new_id()
+        self._clamp_s = retry_after_clamp_s
         self._waiting: asyncio.Future[None] | None = None
         self._woken = True
         self._troubles = 0
@@ -102,6 +124,11 @@ class RequestQueue:
         self._next_send_s = 0.0
         self._depth = 0
         self._unsettled: dict[str, str] = {}
+        self._prune_at_s = 0.0
+        self._orphans: dict[str, str] = {}
+        """Answers to what another process had taken over by then; should it come back to us, it is not sent again."""
+        self._leases: dict[str, float] = {}
+        """What we are sending, and the loop time until which we hold it, however the wall clock jumps."""
 
     async def add(
         self,
@@ -120,7 +147,9 @@ class RequestQueue:
         another message by this id.
         """
         now = self._world.wall_clock()
+        began_s = asyncio.get_running_loop().time()
         leased = in_flight_s is not None
+        lease_s = max(self._policy.lease_s, in_flight_s or 0.0)
         end = end_of_unknown_fate(self._policy) if uncertain and not leased else None
         item = Item(
             id=message_id,
@@ -132,7 +161,7 @@ class RequestQueue:
             conversation=conversation,
             state=ItemState.LEASED if leased else end or ItemState.READY,
             owner=self._owner if leased else "",
-            leased_until=now + max(self._policy.lease_s, in_flight_s or 0.0) if leased else 0.0,
+            leased_until=now + lease_s if leased else 0.0,
             not_before=now,
             tries=1 if leased else 0,
             uncertain=uncertain,
@@ -142,6 +171,8 @@ class RequestQueue:
         except StoreError as error:
             logger.warning("A message could not be saved: %s", error)
             added = Added(Answer.REJECTED, reason=str(error))
+        if leased and added.answer in (Answer.ACCEPTED, Answer.DISPLACED):
+            self._leases[message_id] = began_s + lease_s
         if added.answer is Answer.DUPLICATE and added.item is not None and added.item.text != text:
             added = Added(Answer.REJECTED, reason="another message has this id")
         if added.victim is not None:
@@ -159,6 +190,7 @@ class RequestQueue:
 
     async def delivered(self, message_id: str, reply: str) -> None:
         """A message that was leased at ``add`` has been answered after all."""
+        self._leases.pop(message_id, None)
         if await self._answered(message_id, reply):
             await self._tell("delivered", message_id, "late answer")
             # A later one of its conversation may have waited for it.
@@ -169,6 +201,7 @@ class RequestQueue:
 
         ``uncertain``: a request for it was sent, and may have been processed. False if it will not be sent again.
         """
+        self._leases.pop(message_id, None)
         reason = "no answer in time"
         end = end_of_unknown_fate(self._policy) if uncertain else None
         if end is not None:
@@ -231,8 +264,7 @@ class RequestQueue:
             u = self._world.uniform("queue.flush", self._world.client, self._flushes)
             self._halted_until_s = now_s + u * self._policy.flush_jitter_s
         self._woken = True
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        self._look_again()
 
     def _wake_for_any(self) -> None:
         if self._policy.flush_on == "any":
@@ -246,6 +278,7 @@ class RequestQueue:
                 await self._expire()
                 if self._may_send_now():
                     await self._flush()
+                await self._prune()
             except StoreError as error:
                 logger.warning("The queue can't be read; trying again later: %s", error)
                 self._halt(asyncio.get_running_loop().time())
@@ -258,10 +291,16 @@ class RequestQueue:
 
     async def _wait_for_work(self) -> None:
         loop = asyncio.get_running_loop()
-        if not self._woken:
+        polls = self._store.is_shared and self._policy.flush_on == "any"
+        while not self._woken:
             wait_s = await self._seconds_to_next_work(loop.time())
             self._waiting = loop.create_future()
-            timer = None if wait_s is None else loop.call_later(wait_s, self.wake)
+            timer = None
+            if polls and (wait_s is None or wait_s > self._policy.poll_s):
+                # Another process may bring something sooner: ask the store again, and no more than that.
+                timer = loop.call_later(self._policy.poll_s, self._look_again)
+            elif wait_s is not None:
+                timer = loop.call_later(wait_s, self.wake)
             try:
                 if not self._woken:
                     await self._waiting
@@ -270,6 +309,10 @@ class RequestQueue:
                 if timer is not None:
                     timer.cancel()
         self._woken = False
+
+    def _look_again(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     async def _seconds_to_next_work(self, now_s: float) -> float | None:
         """None: nothing to do before somebody calls ``wake``."""
@@ -294,15 +337,17 @@ class RequestQueue:
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
-        sending: dict[str, asyncio.Task[Ruling]] = {}
+        sending: list[asyncio.Task[Ruling]] = []
         window = 1 if self._policy.canary else self._policy.drain_concurrency
         trouble = False
         try:
             while True:
-                for item_id in [item_id for item_id, task in sending.items() if task.done()]:
-                    if sending.pop(item_id).result().trouble:
+                for task in [task for task in sending if task.done()]:
+                    sending.remove(task)
+                    ruling = task.result()
+                    if ruling.trouble:
                         trouble = True
-                        self._halt(loop.time())
+                        self._halt(loop.time(), ruling.retry_after_s)
                     elif not trouble:
                         self._troubles = 0
                         window = min(2 * window, self._policy.drain_concurrency)
@@ -312,64 +357,87 @@ class RequestQueue:
                     item = await self._claim() if self._may_send_now() else None
                     if item is not None:
                         self._next_send_s = loop.time() + 1 / self._policy.drain_per_s
-                        sending[item.id] = asyncio.create_task(self._deliver(item))
+                        sending.append(asyncio.create_task(self._deliver(item)))
                         continue
                     has_room = False
                 if sending:
                     limit_s = pause_s if has_room else None
-                    await asyncio.wait(sending.values(), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(sending, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
                 elif has_room:
                     await asyncio.sleep(pause_s)
                 else:
                     return
         finally:
-            for task in sending.values():
+            for task in sending:
                 task.cancel()
-            await asyncio.gather(*sending.values(), return_exceptions=True)
+            await asyncio.gather(*sending, return_exceptions=True)
 
-    def _halt(self, now_s: float) -> None:
-        """The flush met trouble: the next one by timer comes later each time."""
+    def _halt(self, now_s: float, retry_after_s: float | None = None) -> None:
+        """The flush met trouble: the next one by timer comes later each time, and as late as the backend asks."""
         if self._policy.flush_on == "verdict":
             return
         self._troubles += 1
         longest_s = min(self._policy.cap_s, self._policy.base_s * 2 ** min(self._troubles - 1, 30))
         u = self._world.uniform("queue.halt", self._world.client, self._troubles)
-        self._halted_until_s = now_s + longest_s / 2 + u * longest_s / 2
+        self._halted_until_s = now_s + with_hint(longest_s / 2 + u * longest_s / 2, retry_after_s, self._clamp_s)
 
     async def _claim(self) -> Item | None:
         await self._expire()
         now = self._world.wall_clock()
+        began_s = asyncio.get_running_loop().time()
         end = end_of_unknown_fate(self._policy)
         while True:
             item = await self._store.claim(now, owner=self._owner, until=now + self._policy.lease_s)
             if item is None:
                 return None
+            if began_s < self._leases.get(item.id, 0.0):
+                # The wall clock jumped over a lease of our own, which is renewed now: we are still sending it.
+                return None
+            self._leases[item.id] = began_s + self._policy.lease_s
             await self._tell("leased", item.id, "")
             if end is None or not item.uncertain or item.id in self._unsettled:
                 return item
             # Whoever sent it is gone.
+            self._leases.pop(item.id, None)
             reason = "the app ended while it was being sent"
             if await self._settled(item.id, end, reason=reason):
                 await self._tell(end.value, item.id, reason)
 
     async def _expire(self) -> None:
         expired = await self._store.expire(self._world.wall_clock())
-        for told, item in enumerate(expired, start=1):
-            # They left together, and are told one by one.
-            await self._tell("expired", item.id, item.reason, depth_change=len(expired) - told)
+        if not expired:
+            return
+        # They left together, and are told one by one.
+        await self._look_at_depth(depth_change=len(expired))
+        for item in expired:
+            self._depth -= 1
+            self._emit("expired", item.id, item.reason)
+
+    async def _prune(self) -> None:
+        """Forget what ended long ago, a bounded number now and then, so that the file does not grow for ever."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._prune_at_s:
+            return
+        before = self._world.wall_clock() - self._policy.keep_ended_s
+        if await self._store.prune(before, _PRUNE_AT_ONCE) < _PRUNE_AT_ONCE:
+            self._prune_at_s = now_s + _PRUNE_EVERY_S
 
     async def _deliver(self, item: Item) -> Ruling:
         try:
-            known = self._unsettled.get(item.id)
+            known = self._unsettled.get(item.id, self._orphans.pop(item.id, None))
             response = await self._send(item) if known is None else Response(Outcome.OK, known)
             u = self._world.uniform("queue.backoff", self._world.client, item.sequence, item.tries)
-            ruling = after_attempt(item, response.outcome, self._policy, u)
+            ruling = after_attempt(
+                item, response.outcome, self._policy, u, retry_after_s=response.retry_after_s, clamp_s=self._clamp_s
+            )
             await self._obey(item, ruling, response)
             return ruling
         except StoreError as error:
             logger.warning("The fate of a message could not be saved; its lease runs out by itself: %s", error)
         except Exception:
             logger.exception("A message could not be sent from the queue; its lease runs out by itself.")
+        finally:
+            self._leases.pop(item.id, None)
         return Ruling(None, item.attempts, 0.0, trouble=True)
 
     async def _obey(self, item: Item, ruling: Ruling, response: Response) -> None:
@@ -378,7 +446,11 @@ class RequestQueue:
             held = await self._answered(item.id, response.text)
             if held:
                 await self._tell("delivered", item.id, "")
-            if is_news and (held or item.id in self._unsettled):
+            elif held is False and is_news:
+                self._orphans[item.id] = response.text
+                if len(self._orphans) > _MOST_ORPHANS:
+                    del self._orphans[next(iter(self._orphans))]
+            if is_news and held is not False:
                 self._on_delivered(item, response.text)
         elif ruling.state is not None and (self._policy.dead_letters or ruling.state is not ItemState.DEAD):
             if await self._settled(item.id, ruling.state, reason=response.outcome.value):
@@ -396,14 +468,17 @@ class RequestQueue:
         ):
             await self._tell("released", item.id, response.outcome.value)
 
-    async def _answered(self, message_id: str, reply: str) -> bool:
-        """Store an answer. One that can't be stored is kept, so that the message is neither sent nor told again."""
+    async def _answered(self, message_id: str, reply: str) -> bool | None:
+        """Store an answer; False if the lease is no longer ours, None if the store fails.
+
+        An answer that can't be stored is kept, so that the message is neither sent nor told again.
+        """
         try:
             held = await self._store.settle(message_id, self._owner, ItemState.DELIVERED, reply=reply)
         except StoreError as error:
             logger.warning("An answer could not be saved; trying again when its lease runs out: %s", error)
             self._unsettled[message_id] = reply
-            return False
+            return None
         self._unsettled.pop(message_id, None)
         return held
 
@@ -415,10 +490,13 @@ class RequestQueue:
             return False
 
     async def _tell(self, event: str, message_id: str, reason: str, *, depth_change: int = 0) -> None:
+        await self._look_at_depth(depth_change=depth_change)
+        self._emit(event, message_id, reason)
+
+    async def _look_at_depth(self, *, depth_change: int) -> None:
         # If the store can't say, the last depth that was known has to do.
         with contextlib.suppress(StoreError):
             self._depth = await self._store.depth() + depth_change
-        self._emit(event, message_id, reason)
 
     def _emit(self, event: str, message_id: str, reason: str) -> None:
         now_s = asyncio.get_running_loop().time()

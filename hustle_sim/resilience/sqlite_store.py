@@ -11,6 +11,7 @@ import logging
 import os
 import queue
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,54 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hustle_sim.policy import Overflow
+from hustle_sim.resilience.sqlite_schema import migrate
 from hustle_sim.resilience.store import PENDING, Added, Answer, Item, ItemState, StoreError
 
 logger = logging.getLogger("hustle_sim.store")
 
 T = TypeVar("T")
-
-_SCHEMA = """
-CREATE TABLE items (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    text TEXT NOT NULL,
-    priority INTEGER NOT NULL,
-    created_at REAL NOT NULL,
-    expires_at REAL NOT NULL,
-    rank REAL NOT NULL,
-    conversation TEXT NOT NULL,
-    state TEXT NOT NULL,
-    not_before REAL NOT NULL,
-    due INTEGER NOT NULL,
-    attempts INTEGER NOT NULL,
-    tries INTEGER NOT NULL,
-    uncertain INTEGER NOT NULL,
-    owner TEXT NOT NULL,
-    leased_until REAL NOT NULL,
-    reason TEXT NOT NULL,
-    reply TEXT NOT NULL
-);
-CREATE INDEX items_due ON items (rank, sequence) WHERE due = 1;
-CREATE INDEX items_later ON items (not_before) WHERE state = 'ready' AND due = 0;
-CREATE INDEX items_leased ON items (leased_until) WHERE state = 'leased' AND due = 0;
-CREATE INDEX items_end ON items (expires_at) WHERE state IN ('ready', 'leased', 'unknown');
-CREATE INDEX items_talk ON items (conversation, sequence)
-    WHERE conversation <> '' AND state IN ('ready', 'leased', 'unknown');
-CREATE TABLE tally (state TEXT PRIMARY KEY, number INTEGER NOT NULL);
-CREATE TRIGGER count_in AFTER INSERT ON items BEGIN
-    INSERT INTO tally VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET number = number + 1;
-END;
-CREATE TRIGGER count_out AFTER DELETE ON items BEGIN
-    UPDATE tally SET number = number - 1 WHERE state = old.state;
-END;
-CREATE TRIGGER count_move AFTER UPDATE OF state ON items WHEN new.state <> old.state BEGIN
-    UPDATE tally SET number = number - 1 WHERE state = old.state;
-    INSERT INTO tally VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET number = number + 1;
-END;
-CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL);
-"""
-_MIGRATIONS = (_SCHEMA,)
-"""What takes a file from each schema version (its place here) to the next; a new file has version 0."""
 
 _COLUMNS = (
     "id, text, priority, created_at, expires_at, rank, conversation, sequence, state, not_before, attempts, tries, "
@@ -78,15 +37,28 @@ _IS_FIRST = (
     "WHERE earlier.conversation = item.conversation AND earlier.sequence < item.sequence "
     "AND earlier.conversation <> '' AND earlier.state IN ('ready', 'leased', 'unknown')))"
 )
+_DEPTH = "(SELECT total(number) FROM tally WHERE state IN ('ready', 'leased', 'unknown'))"
+_INSERT = (
+    "INSERT INTO items (id, text, priority, created_at, expires_at, rank, conversation, state, not_before, due, "
+    "attempts, tries, uncertain, owner, leased_until, reason, reply) "
+    f"SELECT {', '.join(f'?{number}' for number in range(1, 18))} "
+    # Not left to the UNIQUE of the id: a row that is refused there uses up a sequence number, which is a write.
+    f"WHERE {_DEPTH} < ?18 AND NOT EXISTS (SELECT 1 FROM items WHERE id = ?1)"
+)
 _MOST_AT_ONCE = 256
+_NOT_DONE = object()
 
 
 class _Job(NamedTuple):
-    """One call: what to do with the database, and who waits for it. ``writes`` False takes no write lock."""
+    """One call: what to do with the database, and who waits for it. ``writes`` False takes no write lock.
+
+    ``alone`` does it in one statement, which is a transaction of its own, or gives ``_NOT_DONE``.
+    """
 
     work: Callable[[sqlite3.Connection], Any]
     done: asyncio.Future[Any]
     writes: bool
+    alone: Callable[[sqlite3.Connection], Any] | None = None
 
 
 class SQLiteStore:
@@ -97,6 +69,8 @@ class SQLiteStore:
     be read of it is taken over, and ``notice`` tells of it in one sentence. Every call that can't be done raises
     StoreError with the reason.
     """
+
+    is_shared = True
 
     def __init__(self, path: str | Path, *, busy_timeout_s: float = 5.0) -> None:
         self.path = Path(path)
@@ -111,30 +85,35 @@ class SQLiteStore:
     async def add(self, item: Item, *, max_size: int, overflow: Overflow) -> Added:
         """See ``Store.add``."""
 
+        due = item.state is ItemState.READY and item.not_before <= item.created_at
+        values = (
+            item.id, item.text, item.priority, item.created_at, item.expires_at, item.rank, item.conversation,
+            item.state.value, item.not_before, due, item.attempts, item.tries, item.uncertain, item.owner,
+            item.leased_until, item.reason, item.reply,
+        )  # fmt: skip
+        room = max_size if item.state in PENDING else sys.maxsize
+
+        def insert(database: sqlite3.Connection) -> Any:
+            """The usual case, with room and an id that is new, is one statement."""
+            cursor = database.execute(_INSERT, (*values, room))
+            if cursor.rowcount != 1:
+                return _NOT_DONE
+            return Added(Answer.ACCEPTED, item=replace(item, sequence=cursor.lastrowid or 0))
+
         def work(database: sqlite3.Connection) -> Added:
+            added = insert(database)
+            if isinstance(added, Added):
+                return added
             known = _select(database, "id = ?", item.id)
             if known:
                 return Added(Answer.DUPLICATE, item=known[0])
-            victim = None
-            if item.state in PENDING and _depth(database) >= max_size:
-                victim = _victim(database, item.priority, overflow)
-                if victim is None:
-                    return Added(Answer.REJECTED, reason="the queue is full")
-            due = item.state is ItemState.READY and item.not_before <= item.created_at
-            cursor = database.execute(
-                "INSERT INTO items (id, text, priority, created_at, expires_at, rank, conversation, state, not_before, "
-                "due, attempts, tries, uncertain, owner, leased_until, reason, reply) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    item.id, item.text, item.priority, item.created_at, item.expires_at, item.rank, item.conversation,
-                    item.state.value, item.not_before, due, item.attempts, item.tries, item.uncertain, item.owner,
-                    item.leased_until, item.reason, item.reply,
-                ),
-            )  # fmt: skip
-            added = replace(item, sequence=cursor.lastrowid or 0)
-            return Added(Answer.DISPLACED if victim else Answer.ACCEPTED, victim, item=added)
+            victim = _victim(database, item.priority, overflow)
+            if victim is None:
+                return Added(Answer.REJECTED, reason="the queue is full")
+            cursor = database.execute(_INSERT, (*values, sys.maxsize))
+            return Added(Answer.DISPLACED, victim, item=replace(item, sequence=cursor.lastrowid or 0))
 
-        return await self._do(work)
+        return await self._do(work, alone=insert)
 
     async def claim(self, now: float, *, owner: str, until: float) -> Item | None:
         """See ``Store.claim``."""
@@ -199,13 +178,22 @@ class SQLiteStore:
             "DELETE FROM items WHERE id = ? AND state NOT IN ('ready', 'leased', 'unknown')", (item_id,)
         )
 
+    async def prune(self, before: float, limit: int) -> int:
+        """See ``Store.prune``."""
+        statement = (
+            "DELETE FROM items WHERE sequence IN (SELECT sequence FROM items "
+            "WHERE state IN ('delivered', 'expired', 'cancelled') AND expires_at <= ? "
+            "ORDER BY expires_at, sequence LIMIT ?)"
+        )
+        return await self._do_alone(lambda database: database.execute(statement, (before, limit)).rowcount)
+
     async def has_pending(self, conversation: str) -> bool:
         """See ``Store.has_pending``."""
         query = (
             "SELECT 1 FROM items WHERE conversation = ? AND conversation <> '' "
             "AND state IN ('ready', 'leased', 'unknown') LIMIT 1"
         )
-        return await self._do(lambda database: _first(database, query, conversation) is not None, writes=False)
+        return await self._do_alone(lambda database: _first(database, query, conversation) is not None, writes=False)
 
     async def expire(self, now: float) -> list[Item]:
         """See ``Store.expire``."""
@@ -241,7 +229,7 @@ class SQLiteStore:
 
     async def depth(self) -> int:
         """See ``Store.depth``."""
-        return await self._do(_depth, writes=False)
+        return await self._do_alone(_depth, writes=False)
 
     async def counts(self) -> Mapping[ItemState, int]:
         """See ``Store.counts``."""
@@ -255,12 +243,13 @@ class SQLiteStore:
     async def items(self, *states: ItemState) -> list[Item]:
         """See ``Store.items``."""
         names = ", ".join(f"'{state.value}'" for state in (states or tuple(ItemState)))
-        return await self._do(lambda database: _select(database, f"state IN ({names}) ORDER BY sequence"), writes=False)
+        query = f"state IN ({names}) ORDER BY sequence"
+        return await self._do_alone(lambda database: _select(database, query), writes=False)
 
     async def note(self, name: str) -> str | None:
         """See ``Store.note``."""
         query = "SELECT text FROM notes WHERE name = ?"
-        return await self._do(lambda database: _first(database, query, name), writes=False)
+        return await self._do_alone(lambda database: _first(database, query, name), writes=False)
 
     async def set_note(self, name: str, text: str) -> None:
         """See ``Store.set_note``."""
@@ -268,7 +257,7 @@ class SQLiteStore:
         def work(database: sqlite3.Connection) -> None:
             database.execute("INSERT OR REPLACE INTO notes (name, text) VALUES (?, ?)", (name, text))
 
-        await self._do(work)
+        await self._do_alone(work)
 
     async def aclose(self) -> None:
         """Finish what was asked, then close the file; the store can't be used after that."""
@@ -287,16 +276,26 @@ class SQLiteStore:
 
     async def _update(self, statement: str, values: tuple[object, ...]) -> bool:
         """Do a statement that is about one item; whether it was."""
-        return await self._do(lambda database: database.execute(statement, values).rowcount == 1)
+        return await self._do_alone(lambda database: database.execute(statement, values).rowcount == 1)
 
-    async def _do(self, work: Callable[[sqlite3.Connection], T], *, writes: bool = True) -> T:
+    async def _do_alone(self, work: Callable[[sqlite3.Connection], T], *, writes: bool = True) -> T:
+        """``_do`` for work of one statement."""
+        return await self._do(work, writes=writes, alone=work)
+
+    async def _do(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        writes: bool = True,
+        alone: Callable[[sqlite3.Connection], Any] | None = None,
+    ) -> T:
         if self._closed:
             raise StoreError(f"{self.path}: the store is closed")
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="hustle-store", daemon=True)
             self._thread.start()
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put(_Job(work, done, writes))
+        self._jobs.put(_Job(work, done, writes, alone))
         return await done
 
     # On the store's thread
@@ -351,31 +350,11 @@ class SQLiteStore:
             found = _first(database, "PRAGMA quick_check(1)")
             if found != "ok":
                 raise _Damaged(str(found))
-            self._migrate(database)
+            migrate(database, self.path)
         except BaseException:
             database.close()
             raise
         return database
-
-    def _migrate(self, database: sqlite3.Connection) -> None:
-        """Bring the file to the schema of this version, in one transaction."""
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            version = int(_first(database, "PRAGMA user_version"))
-            if version > len(_MIGRATIONS):
-                raise StoreError(
-                    f"{self.path} was written by a newer hustle_sim (schema {version}, this one knows "
-                    f"{len(_MIGRATIONS)}): upgrade hustle_sim or name another file"
-                )
-            for migration in _MIGRATIONS[version:]:
-                for statement in _statements(migration):
-                    database.execute(statement)
-            database.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            raise
 
     def _set_aside(self, error: Exception) -> sqlite3.Connection:
         """Move a damaged file (with -wal and -shm) out of the way, and take over what can be read of it."""
@@ -410,6 +389,10 @@ class _Damaged(sqlite3.DatabaseError):
 
 def _together(database: sqlite3.Connection, batch: list[_Job]) -> list[Any]:
     """Do all jobs in one transaction; one that fails leaves nothing behind and does not harm the others."""
+    if len(batch) == 1 and batch[0].alone is not None:
+        result = batch[0].alone(database)
+        if result is not _NOT_DONE:
+            return [result]
     # The lock is taken before anything is read, so that what was read stays true.
     database.execute("BEGIN IMMEDIATE" if any(job.writes for job in batch) else "BEGIN")
     results: list[Any] = []
@@ -539,18 +522,7 @@ def _first(database: sqlite3.Connection, query: str, *values: object) -> Any:
 
 
 def _depth(database: sqlite3.Connection) -> int:
-    return int(_first(database, "SELECT total(number) FROM tally WHERE state IN ('ready', 'leased', 'unknown')"))
-
-
-def _statements(script: str) -> list[str]:
-    """The statements of a script; those that hold others (triggers) end with a line of their own."""
-    statements, current = [], ""
-    for line in script.splitlines(keepends=True):
-        current += line
-        if sqlite3.complete_statement(current):
-            statements.append(current)
-            current = ""
-    return statements
+    return int(_first(database, f"SELECT {_DEPTH}"))
 
 
 def _is_damage(error: Exception) -> bool:

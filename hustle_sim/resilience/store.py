@@ -37,6 +37,8 @@ class ItemState(StrEnum):
 PENDING = (ItemState.READY, ItemState.LEASED, ItemState.UNKNOWN)
 _CLAIMABLE = (ItemState.READY, ItemState.LEASED)
 ENDED = (ItemState.DELIVERED, ItemState.EXPIRED, ItemState.DEAD, ItemState.CANCELLED)
+FORGETTABLE = (ItemState.DELIVERED, ItemState.EXPIRED, ItemState.CANCELLED)
+"""What ``prune`` may take: a dead letter waits for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,9 @@ class Store(Protocol):
     Raises StoreError when it can't.
     """
 
+    is_shared: bool
+    """Whether other processes may change what is in it."""
+
     async def add(self, item: Item, *, max_size: int, overflow: Overflow) -> Added:
         """Take in an item, in the state it has, unless its id is known or it is pending and there is no room.
 
@@ -142,6 +147,13 @@ class Store(Protocol):
         """Forget an item that has ended; False if it is not there or pending."""
         ...
 
+    async def prune(self, before: float, limit: int) -> int:
+        """Forget what was delivered, expired or cancelled and would have expired by ``before``; returns how many.
+
+        At most ``limit``, those first that would have expired first.
+        """
+        ...
+
     async def has_pending(self, conversation: str) -> bool:
         """Whether messages of this conversation wait."""
         ...
@@ -182,6 +194,8 @@ class Store(Protocol):
 class MemoryStore:
     """A store that lasts as long as the process: for simulations, tests and apps that need no more."""
 
+    is_shared = False
+
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
         self._open: dict[str, Item] = {}
@@ -192,6 +206,7 @@ class MemoryStore:
         self._due: list[tuple[float, int, float, str]] = []
         self._later: list[tuple[float, str]] = []
         self._ends: list[tuple[float, str]] = []
+        self._old: list[tuple[float, int, str]] = []
 
     async def add(self, item: Item, *, max_size: int, overflow: Overflow) -> Added:
         """See ``Store.add``."""
@@ -333,6 +348,17 @@ class MemoryStore:
         self._forget(item)
         return True
 
+    async def prune(self, before: float, limit: int) -> int:
+        """See ``Store.prune``."""
+        pruned = 0
+        while self._old and self._old[0][0] <= before and pruned < limit:
+            end, sequence, item_id = heapq.heappop(self._old)
+            item = self._items.get(item_id)
+            if item is not None and item.state in FORGETTABLE and (item.expires_at, item.sequence) == (end, sequence):
+                self._forget(item)
+                pruned += 1
+        return pruned
+
     async def has_pending(self, conversation: str) -> bool:
         """See ``Store.has_pending``."""
         return conversation != "" and any(item.conversation == conversation for item in self._open.values())
@@ -400,6 +426,8 @@ class MemoryStore:
             self._open.pop(item.id, None)
         if item.state in _CLAIMABLE:
             heapq.heappush(self._later, (_due_at(item), item.id))
+        elif item.state in FORGETTABLE:
+            heapq.heappush(self._old, (item.expires_at, item.sequence, item.id))
         return item
 
     def _forget(self, item: Item) -> None:

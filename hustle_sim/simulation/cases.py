@@ -42,10 +42,11 @@ class StoreFault:
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """The wall clock is set forward, or back, at ``at_s``."""
+    """The wall clock is set forward, or back, at ``at_s``; ``replaying``: in the middle of the next replay then."""
 
     at_s: float
     by_s: float
+    replaying: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +203,7 @@ def draw(seed: int) -> Case:
         store_faults=tuple(
             _store_fault(dice, number, lasts_s) for number in range(dice.pick("store_faults", (0, 0, 1, 2)))
         ),
-        jumps=tuple(
-            Jump(dice.between("jump.at", 0, lasts_s, number), dice.between("jump.by", -120, 120, number))
-            for number in range(dice.pick("jumps", (0, 0, 0, 1, 2, 6)))
-        ),
+        jumps=tuple(_jump(dice, number, lasts_s) for number in range(dice.pick("jumps", (0, 0, 0, 1, 2, 6)))),
     )
 
 
@@ -233,6 +231,14 @@ def _outage(dice: _Dice, number: int, lasts_s: float) -> dict[str, Any]:
         outage["period_s"] = dice.between("outage.period", 2, 40, number)
     OutageSpec.model_validate(outage)
     return outage
+
+
+def _jump(dice: _Dice, number: int, lasts_s: float) -> Jump:
+    at_s, by_s = dice.between("jump.at", 0, lasts_s, number), dice.between("jump.by", -120, 120, number)
+    if dice.chance("jump.replaying", 0.5, number):
+        # Forward over the longest lease: who sends has lost it, and does not know.
+        return Jump(at_s, round(60 + abs(by_s) / 2, 3), replaying=True)
+    return Jump(at_s, by_s)
 
 
 def _store_fault(dice: _Dice, number: int, lasts_s: float) -> StoreFault:
@@ -265,6 +271,9 @@ def _policy(dice: _Dice) -> dict[str, Any]:
         "request.max_attempts": dice.whole("attempts", 1, 4),
         "request.late_answer_window_s": dice.pick("late", (0.0, 5.0, 30.0)),
         "request.fast_fail_offline": dice.chance("fast_fail", 0.6),
+        "retry.budget_share": dice.pick("budget_share", (0.1, 0.1, 0.0, 1.0)),
+        "retry.budget_floor_per_min": dice.pick("budget_floor", (10.0, 10.0, 3.0, 1.0, 0.0)),
+        "retry.retry_after_clamp_s": dice.pick("clamp", (0.0, 5.0, 30.0)),
         "breaker.enabled": dice.chance("breaker", 0.75),
         "breaker.min_calls": dice.whole("min_calls", 1, 6),
         "breaker.open_s": dice.between("open", 1, 15),
@@ -276,6 +285,8 @@ def _policy(dice: _Dice) -> dict[str, Any]:
         "queue.max_attempts": dice.whole("queue_attempts", 1, 4),
         "queue.ttl_s": dice.pick("ttl", (86400.0, 86400.0, 86400.0, 120.0, 15.0)),
         "queue.cap_s": dice.between("cap", 2, 60),
+        "queue.poll_s": dice.log("poll", 0.5, 30),
+        "queue.keep_ended_s": dice.pick("keep_ended", (604800.0, 30.0, 0.0)),
         "queue.flush_jitter_s": dice.pick("flush_jitter", (0.0, 5.0)),
         "queue.ageing_s": dice.pick("ageing", (0.0, 30.0, 600.0)),
         "queue.unknown_fate": dice.pick("unknown", ("replay", "replay", "ask", "drop")),

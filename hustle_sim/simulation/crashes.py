@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
@@ -181,6 +182,7 @@ class Request:
     """One request as its client saw it. ``outcome`` None: in flight, or its client is dead."""
 
     key: str
+    text: str
     life: Incarnation
     began_s: float
     ended_s: float | None = None
@@ -226,7 +228,7 @@ class Port:
 
     async def chat(self, text: str, *, key: str) -> Response:
         """See ``Backend.chat``."""
-        request = Request(key, self._life, self._loop.time())
+        request = Request(key, text, self._life, self._loop.time())
         self.chats += 1
         self._tell(request)
         outcome = Outcome.CANCELLED
@@ -252,16 +254,48 @@ class Port:
 class Vault:
     """What survives: a store, and an account of what was put into it that no client can falsify."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: SimPyEventLoop) -> None:
         self.store = MemoryStore()
         self.added: dict[str, Item] = {}
+        self.added_at_s: dict[str, float] = {}
         self.ends: dict[str, Item] = {}
+        self.pruned: dict[str, Item] = {}
+        self._loop = loop
+        self._depth = 0
+        self._depths: deque[tuple[float, int, int]] = deque(maxlen=50)
+
+    @property
+    def items(self) -> dict[str, Item]:
+        """All that was ever put into it, as it is, or was when it was forgotten."""
+        return {**self.pruned, **self.store._items}
+
+    def moved(self) -> None:
+        """A call has been made: keep how the depth went."""
+        depth = len(self.store._open)
+        if depth != self._depth:
+            self._depths.append((self._loop.time(), min(depth, self._depth), max(depth, self._depth)))
+            self._depth = depth
+
+    def had_depth(self, depth: int, since_s: float) -> bool:
+        """Whether so many were pending at some moment since then."""
+        spans = [(low, high) for when_s, low, high in self._depths if when_s >= since_s]
+        return depth == self._depth or any(low <= depth <= high for low, high in spans)
+
+    def earlier(self, conversation: str, sequence: int, before_s: float) -> list[str]:
+        """What is pending of a conversation, was added before ``before_s`` and stands before ``sequence``."""
+        return [
+            item.id
+            for item in self.store._open.values()
+            if item.conversation == conversation != ""
+            and item.sequence < sequence
+            and self.added_at_s[item.id] < before_s
+        ]
 
     def fault(self) -> str | None:
         """What is wrong with the store's content, if anything: conservation, and ends that are final."""
         items = self.store._items
-        if len(items) != len(self.added):
-            missing = [item_id for item_id in self.added if item_id not in items]
+        if len(items) + len(self.pruned) != len(self.added):
+            missing = [item_id for item_id in self.added if item_id not in self.items]
             return f"the store holds {len(items)} items, but {len(self.added)} were added; missing: {missing[:3]}"
         counted = sum(self.store._counts[state] for state in ItemState)
         pending = sum(self.store._counts[state] for state in PENDING)
@@ -296,12 +330,14 @@ class FaultyStore:
         takes_s: Callable[[str], float],
         report: Callable[[str], None],
         interleave: bool,
+        is_shared: bool = False,
     ) -> None:
         self._vault = vault
         self._fails = fails
         self._takes_s = takes_s
         self._report = report
         self._interleave = interleave
+        self.is_shared = is_shared
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         inner = getattr(self._vault.store, name)
@@ -314,6 +350,7 @@ class FaultyStore:
                 raise StoreError(reason)
             before = dict(self._vault.store._items)
             result = await inner(*args, **named)
+            self._vault.moved()
             self._audit(name, args, result, before)
             if self._interleave:
                 await asyncio.sleep(0)
@@ -328,6 +365,7 @@ class FaultyStore:
         if name == "add":
             if result.answer.value in ("accepted", "displaced"):
                 vault.added[args[0].id] = args[0]
+                vault.added_at_s[args[0].id] = vault._loop.time()
             if result.victim is not None and result.victim.priority <= args[0].priority:
                 wrong = f"{result.victim.id} had to go for {args[0].id}, which is no more urgent"
             wrong = wrong or vault.note(args[0].id) or (result.victim and vault.note(result.victim.id))
@@ -343,6 +381,12 @@ class FaultyStore:
             if held.state is not ItemState.LEASED or held.owner != result.owner:
                 wrong = f"{result.id} was claimed by {result.owner}, but the store has it {held.state} by {held.owner}"
             wrong = wrong or vault.note(result.id)
+        elif name == "prune":
+            for item_id in [item_id for item_id in before if item_id not in vault.store._items]:
+                item = vault.pruned[item_id] = before[item_id]
+                if item.state in (*PENDING, ItemState.DEAD) or item.expires_at > args[0]:
+                    wrong = f"{item_id} was forgotten as {item.state}, {args[0] - item.expires_at:.1f} s after its end"
+            wrong = wrong or vault.fault()
         elif name == "expire":
             for item in result:
                 if item.expires_at > args[0]:

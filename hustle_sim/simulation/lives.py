@@ -12,7 +12,7 @@ from hustle_sim.resilience.health import Status
 from hustle_sim.resilience.store import ItemState
 from hustle_sim.resilience.world import World
 from hustle_sim.simulation.crashes import FaultyStore, Incarnation, Port, Vault
-from hustle_sim.simulation.trial_calls import TrialCalls
+from hustle_sim.simulation.trial_calls import Retries, TrialCalls
 
 if TYPE_CHECKING:
     from hustle_sim.simulation.trials import Trial
@@ -36,6 +36,7 @@ class Client:
         self.vault = vault
         self.is_up = False
         self.trials = TrialCalls(trial.policy)
+        self.retries = Retries(trial.policy, 0.0)
         self._ids = count()
         self._lives = count()
         self._life: Incarnation | None = None
@@ -46,6 +47,9 @@ class Client:
         self._heartbeats = False
         self._beaten = False
         self._sends: dict[asyncio.Task[None], tuple[Incarnation, float]] = {}
+        self._told: set[str] = set()
+        self.spoken: dict[str, tuple[str, float]] = {}
+        """The conversation and the time of what the person said, by its text."""
 
     async def live(self) -> None:
         """Start, send, crash and start again, as the case says."""
@@ -75,6 +79,8 @@ class Client:
         if self._life is not None and self._life.alive:
             return
         self.trials = TrialCalls(trial.policy)
+        self.retries = Retries(trial.policy, trial.loop.time())
+        self._told = set()
         life = self._life = trial.graveyard.life(self.number, next(self._lives))
         trial.say(f"client {self.number}.{life.number} starts")
         case = trial.case
@@ -84,6 +90,7 @@ class Client:
             takes_s=trial.takes_s,
             report=life.emitter(trial.violate),  # type: ignore[arg-type]
             interleave=bool(case.crashes or case.store_faults),
+            is_shared=case.shared,
         )
         world = World(
             wall_clock=trial.wall_clock,
@@ -106,6 +113,9 @@ class Client:
     def _delivered(self, delivery: Delivery) -> None:
         if delivery.text != f"Reply to {delivery.message_id}":
             self.trial.violate(f"{delivery.message_id} was delivered with {delivery.text!r}")
+        if delivery.message_id in self._told:
+            self.trial.violate(f"the answer to {delivery.message_id} was published twice, now as {delivery.via}")
+        self._told.add(delivery.message_id)
 
     async def _speak(self) -> None:
         """The person's messages, each at its time; one who finds the app closed does not wait for it."""
@@ -148,6 +158,7 @@ class Client:
         if self._coach is None or self._life is None or not self._life.alive:
             return
         self.trial.verdict.figures["messages"] += 1
+        self.spoken[text] = (conversation, self.trial.loop.time())
         task = self._life.start(self._send(self._coach, text, priority, conversation))
         self._sends[task] = (self._life, self.trial.loop.time())
 

@@ -1,11 +1,36 @@
-"""What a circuit breaker may do, seen from outside: by its changes and the requests that were let through."""
+"""What a breaker and a retry budget may do, seen from outside: by events and the requests that were let through."""
 
 from __future__ import annotations
 
-from hustle_sim.events import BreakerChanged
+from hustle_sim.events import AttemptEnded, BreakerChanged
 from hustle_sim.policy import Policy
 from hustle_sim.resilience.outcome import CONSEQUENCES, Outcome
 from hustle_sim.simulation.crashes import Request
+
+
+class Retries:
+    """The retries of one life, and the most that its budget allows: a floor at first and by the minute, and a share."""
+
+    def __init__(self, policy: Policy, began_s: float) -> None:
+        self._policy = policy.retry
+        self._began_s = began_s
+        self._messages = 0
+        self._retries = 0
+
+    def sent(self) -> None:
+        """A message was sent."""
+        self._messages += 1
+
+    def attempted(self, event: AttemptEnded) -> str | None:
+        """An attempt was made; what is wrong with that, if anything."""
+        if event.kind != "message" or event.number < 2:
+            return None
+        self._retries += 1
+        minutes = 1 + (event.time_s - self._began_s) / 60
+        most = minutes * self._policy.budget_floor_per_min + self._messages * self._policy.budget_share
+        if self._retries > most + 1e-6:
+            return f"{self._retries} retries of {self._messages} messages in {minutes - 1:.2f} min: {most:.2f} may be"
+        return None
 
 
 class TrialCalls:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,18 +16,20 @@ from itertools import count
 import simpy
 
 from hustle_sim.events import (
+    AttemptEnded,
     BackendSampled,
     BreakerChanged,
     EffectHappened,
     Event,
     MessageAnswered,
     MessageDelivered,
+    MessageSent,
     QueueChanged,
 )
 from hustle_sim.resilience.outcome import Outcome
 from hustle_sim.resilience.store import ItemState
 from hustle_sim.simulation.backend import SimulatedBackend
-from hustle_sim.simulation.cases import Case
+from hustle_sim.simulation.cases import Case, Jump
 from hustle_sim.simulation.crashes import Graveyard, Request, Vault
 from hustle_sim.simulation.distributions import Lognormal
 from hustle_sim.simulation.lives import GRACE_S, WAITING, Client
@@ -109,7 +112,12 @@ class Trial:
         self.asked: Counter[str] = Counter()
         self.cancelled: set[str] = set()
         self.calls = count()
-        vaults = [Vault() for _ in range(1 if case.shared else case.clients)]
+        self._jumps = [jump for jump in case.jumps if not jump.replaying]
+        self._jumps_to_come = [jump for jump in case.jumps if jump.replaying]
+        self._errors = [fault for fault in case.store_faults if fault.kind == "error"]
+        slow = [fault for fault in case.store_faults if fault.kind == "slow"]
+        self._slowest_call_s = max((fault.takes_s for fault in slow), default=0.0)
+        vaults = [Vault(loop) for _ in range(1 if case.shared else case.clients)]
         self.vaults = vaults
         model = BackendModel(
             latency=Lognormal(median_s=0.2, p99_s=0.7),
@@ -133,7 +141,14 @@ class Trial:
     def wall_clock(self) -> float:
         """The wall clock, with its jumps."""
         now_s = self.loop.time()
-        return _START.timestamp() + now_s + sum(jump.by_s for jump in self.case.jumps if jump.at_s <= now_s)
+        return _START.timestamp() + now_s + sum(jump.by_s for jump in self._jumps if jump.at_s <= now_s)
+
+    def _jump_in_replay(self) -> None:
+        """A replay has begun: what is to jump in one jumps a moment later."""
+        now_s = self.loop.time()
+        due = [jump for jump in self._jumps_to_come if jump.at_s <= now_s]
+        self._jumps_to_come = [jump for jump in self._jumps_to_come if jump not in due]
+        self._jumps += [Jump(now_s + 0.05, jump.by_s) for jump in due]
 
     def fails(self, call: str, about: str) -> str | None:
         """Whether a call to the store, about an item, is to fail now."""
@@ -180,6 +195,12 @@ class Trial:
             wrong = self.clients[event.client].trials.moved(event)
             if wrong:
                 self.violate(wrong)
+        elif isinstance(event, MessageSent):
+            self.clients[event.client].retries.sent()
+        elif isinstance(event, AttemptEnded):
+            wrong = self.clients[event.client].retries.attempted(event)
+            if wrong:
+                self.violate(wrong)
         elif isinstance(event, MessageAnswered):
             self.answers[event.message_id] = event
             if event.queued:
@@ -203,19 +224,29 @@ class Trial:
         """A client sends a request: is it allowed to, after those before it?"""
         known = self.requests.setdefault(request.key, [])
         self.say(f"request {request.key} by client {request.life.client}.{request.life.number}")
-        jumped = any(jump.at_s <= request.began_s for jump in self.case.jumps)
+        jumped = any(jump.at_s <= request.began_s for jump in self._jumps)
         slow = any(fault.kind == "slow" for fault in self.case.store_faults)
         for before in known:
-            if before.in_flight and not jumped:
+            if before.in_flight and (not jumped or before.life is request.life):
                 self.violate(f"{request.key} was sent while it was being sent (since {before.began_s:.3f} s)")
             other_life = before.life is not request.life
             excused = (jumped or slow or self.unsettled[request.key]) and other_life
             if before.outcome is Outcome.OK and before.life.alive and not excused:
                 self.violate(f"{request.key} was sent again after it was answered at {before.ended_s:.3f} s")
-        for vault in self.vaults:
-            item = vault.store._items.get(request.key)
-            if item is not None and item.state not in WAITING:
+        client = self.clients[request.life.client]
+        item = client.vault.items.get(request.key)
+        if item is not None:
+            if item.state not in WAITING:
                 self.violate(f"{request.key} was sent again after it ended as {item.state}")
+            earlier = client.vault.earlier(item.conversation, item.sequence, request.began_s)
+            self._jump_in_replay()
+        elif not known and request.text in client.spoken:
+            conversation, said_s = client.spoken[request.text]
+            earlier = [] if self._errors else client.vault.earlier(conversation, sys.maxsize, said_s)
+        else:
+            earlier = []
+        if earlier:
+            self.violate(f"{request.key} was sent while earlier messages of its conversation wait: {earlier[:3]}")
         known.append(request)
         wrong = self.clients[request.life.client].trials.begun(request)
         if wrong:
@@ -238,8 +269,23 @@ class Trial:
             self.violate(f"{event.message_id} was dropped")
         elif event.event == "unknown" and self.policy.queue.unknown_fate != "ask":
             self.violate(f"{event.message_id} waits for a person who is not to be asked")
-        if event.depth < 0:
-            self.violate(f"the depth is {event.depth}")
+        self._check_depth(event)
+
+    def _check_depth(self, event: QueueChanged) -> None:
+        if any(fault.start_s <= event.time_s < fault.end_s for fault in self._errors):
+            # The last depth that was known has to do.
+            return
+        truths = [event.depth]
+        if event.reason == "displaced":
+            # Told as if one left before the other came, which the store does at once.
+            truths = [event.depth + 1]
+        elif event.event == "accepted" and self.policy.queue.unknown_fate == "drop":
+            # Likewise, for one that ends as it is added.
+            truths.append(event.depth - 1)
+        vault = self.clients[event.client].vault
+        since_s = event.time_s - 2 * self._slowest_call_s
+        if event.event != "rejected" and not any(vault.had_depth(depth, since_s) for depth in truths):
+            self.violate(f"{event.event} of {event.message_id} tells a depth of {event.depth}, which never was")
 
     async def run(self) -> None:
         """All of it: faults, the healthy stretch, the clean end, and the judgement."""
@@ -272,7 +318,7 @@ class Trial:
 
     def _check_end(self) -> None:
         figures = self.verdict.figures
-        items = {item_id: item for vault in self.vaults for item_id, item in vault.store._items.items()}
+        items = {item_id: item for vault in self.vaults for item_id, item in vault.items.items()}
         for item_id in sorted(self.accepted | self.promised):
             item = items.get(item_id)
             if item is None:
