@@ -14,12 +14,18 @@ from hustle_sim.simulation import Cancelled, Scenario, simulate, simulate_client
 
 if TYPE_CHECKING:
     from hustle_sim.tuning.compare import compare
+    from hustle_sim.tuning.sensitivity import sensitivity
+    from hustle_sim.tuning.stability import stability
     from hustle_sim.tuning.sweep import sweep
+    from hustle_sim.tuning.warm_up import warm_up
 
 # What needs SciPy and more is imported when it is asked for: worker processes and the command line start faster.
 _LATER = {
     "compare": "hustle_sim.tuning.compare",
+    "sensitivity": "hustle_sim.tuning.sensitivity",
+    "stability": "hustle_sim.tuning.stability",
     "sweep": "hustle_sim.tuning.sweep",
+    "warm_up": "hustle_sim.tuning.warm_up",
 }
 
 __all__ = [
@@ -32,9 +38,12 @@ __all__ = [
     "__version__",
     "compare",
     "policy_fields",
+    "sensitivity",
     "simulate",
     "simulate_client",
+    "stability",
     "sweep",
+    "warm_up",
 ]
 
 
