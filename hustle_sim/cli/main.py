@@ -16,6 +16,7 @@ from hustle_sim.cli.common import err
 from hustle_sim.cli.policies import policy_app
 from hustle_sim.cli.queue import queue_app
 from hustle_sim.cli.simulating import replay, run, scenarios, soak
+from hustle_sim.cli.studies import sensitivity, stability, warm_up
 from hustle_sim.cli.watching import probe, serve
 from hustle_sim.inputs import InputError
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (run, scenarios, probe, serve, soak, replay):
+for command in (run, scenarios, sensitivity, stability, warm_up, probe, serve, soak, replay):
     app.command()(command)
 app.add_typer(policy_app, name="policy")
 app.add_typer(queue_app, name="queue")

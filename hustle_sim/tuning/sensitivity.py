@@ -190,9 +190,11 @@ def analyse(
         for index in indices:
             value = float(found[index][place]) if found else math.nan
             reach = float(found[f"{index}_conf"][place]) if f"{index}_conf" in found else math.nan
+            # An absolute value, a share of all effects: neither is below 0, whatever the bootstrap says.
+            low = value - reach if index == "S1" else max(0.0, value - reach)
             yield {
                 "field": name, "metric": metric, "index": index, "value": value,
-                "low": value - reach, "high": value + reach,
+                "low": math.nan if math.isnan(reach) else low, "high": value + reach,
             }  # fmt: skip
 
 

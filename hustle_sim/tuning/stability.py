@@ -47,8 +47,8 @@ class Stability(Table):
 
     ``collapsed`` is the share of disturbed replications that did not come back, with its interval ``low, high``
     (Wilson, 95 %); ``undisturbed`` (with ``undisturbed_low, undisturbed_high``) is the share that did not work without
-    any disturbance; ``n`` is the number of replications of either kind. ``vulnerable_from`` and ``critical_from`` are the
-    closed form for the value, in requests/s, NaN where there is none (see ``collapse_limits``).
+    any disturbance; ``n`` is the number of replications of either kind. ``vulnerable_from`` and ``critical_from`` are
+    the closed form for the value, in requests/s, NaN where there is none (see ``collapse_limits``).
     """
 
     KIND: ClassVar[str] = "stability"

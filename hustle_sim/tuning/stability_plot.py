@@ -30,10 +30,11 @@ REGIONS: dict[str, Look] = {
 }
 """How the regions look: as the status of a backend does, so that the colours stay apart for all kinds of vision."""
 
-_LINES = {
-    "vulnerable_from": ("closed form: vulnerable from here", "dashed"),
-    "critical_from": ("closed form: collapsed from here", "solid"),
-}
+_LINES = {"vulnerable_from": ("vulnerable", "dashed"), "critical_from": ("collapsed", "solid")}
+"""The lines of the closed form: what begins there, and how they are drawn."""
+
+# Not every backend of HoloViews gives a path a place in the legend.
+_LEGEND = "; closed form: " + ", ".join(f"{word} from the {dash} line" for word, dash in _LINES.values())
 
 
 def stability_map(table: Stability, *, theme: Theme = "light") -> hv.Overlay:
@@ -76,12 +77,13 @@ def stability_map(table: Stability, *, theme: Theme = "light") -> hv.Overlay:
     ]
     labels = hv.Labels(texts, ["x0", "y0"], "text")
     layers.append(layer(labels, {"text_color": "#FFFFFF", "text_font_size": "8pt"}, {"color": "#FFFFFF", "size": 7}))
-    layers += _closed_form(rows, field, place, edges, theme)
+    lines = _closed_form(rows, field, place, edges, theme)
+    layers += lines
     about = table.about["arguments"]
     what = "a spike of load" if about["disturbance"] == "spike" else "an outage"
     common = {
         "title": f"Does it come back after {what} of {about['disturbance_s']:g} s? Share of runs that did not",
-        "xlabel": "load [first requests/s]", "ylabel": _label(field),
+        "xlabel": "load [first requests/s]" + (_LEGEND if lines else ""), "ylabel": _label(field),
         "xlim": (edges[0], edges[-1]), "ylim": (-0.5, len(values) - 0.5),
         "yticks": [(row, _short(value)) for value, row in place.items()], "show_legend": True,
     }  # fmt: skip
@@ -93,7 +95,7 @@ def _closed_form(
 ) -> list[Any]:
     layers = []
     colour = palette.line("line", theme)
-    for name, (label, dash) in _LINES.items():
+    for name, (_, dash) in _LINES.items():
         known = rows.drop_duplicates(field)[[field, name]].dropna()
         known = known[(known[name] > edges[0]) & (known[name] < edges[-1])]
         if not len(known):
@@ -102,7 +104,7 @@ def _closed_form(
             (value, row + half) for at, value in zip(known[field], known[name], strict=True)
             for row in (place[at],) for half in (-0.5, 0.5)
         ]  # fmt: skip
-        line = hv.Path([np.array(steps)], ["x0", "y0"], label=label)
+        line = hv.Path([np.array(steps)], ["x0", "y0"])
         layers.append(
             layer(
                 line,

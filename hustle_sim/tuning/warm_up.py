@@ -109,14 +109,17 @@ def warm_up(
         known = settled[["time_s", name]].dropna()
         if len(known) < 4 * BATCH:
             raise InputError(f"{world.name}: too few messages to find a warm-up by; give warm_up_s in the scenario")
-        cut = mser(known[name].to_numpy())
-        if cut is None:
+        values = known[name].to_numpy()
+        cut = mser(values)
+        if not _differs(values, cut):
+            cuts[name] = 0.0
+        elif cut > len(values) / 2:
             raise InputError(
                 f"{world.name} has not settled by half of its {format_duration(day.duration_s)} ({name}): make "
                 "duration_s longer, or give warm_up_s in the scenario"
             )
-        matters = cut and _differs(known[name].to_numpy(), cut)
-        cuts[name] = float(known["time_s"].iloc[cut - 1]) if matters else 0.0
+        else:
+            cuts[name] = float(known["time_s"].iloc[cut - 1])
     seconds = max(cuts.values())
     return WarmUp(world.name, seconds, cuts, series, world.warm_up_s, _note(world, seconds))
 
@@ -141,8 +144,8 @@ def with_warm_up(
     return scenario.replace({"warm_up_s": min(seconds, scenario.duration_s / 2)})
 
 
-def mser(values: Floats, batch: int = BATCH) -> int | None:
-    """How many values to leave out at the beginning, by the marginal standard error rule; None: not settled.
+def mser(values: Floats, batch: int = BATCH) -> int:
+    """How many values to leave out at the beginning, by the marginal standard error rule.
 
     The values are averaged in batches. The cut d is where the squared standard error of the mean of what is left,
     ``sum((y - mean)**2) / (n - d)**2`` over the batches from d on, is least. A cut in the second half says that the
@@ -159,12 +162,13 @@ def mser(values: Floats, batch: int = BATCH) -> int | None:
     sums, squares = near[::-1].cumsum()[::-1], (near**2)[::-1].cumsum()[::-1]
     errors = (squares - sums**2 / left) / left**2
     # The last few batches have a small error by chance.
-    best = int(np.argmin(errors[: max(1, n - 5)]))
-    return None if best > n / 2 else best * batch
+    return int(np.argmin(errors[: max(1, n - 5)])) * batch
 
 
 def _differs(values: Floats, cut: int, batch: int = BATCH) -> bool:
     """Whether what is cut off has another mean than the rest, by more than three standard errors of batch means."""
+    if not cut:
+        return False
     n = len(values) // batch
     means = values[: n * batch].reshape(n, batch).mean(axis=1)
     first, rest = means[: cut // batch], means[cut // batch :]
