@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from hustle_sim.tuning.explain import explain
     from hustle_sim.tuning.export import export
     from hustle_sim.tuning.lint import lint
+    from hustle_sim.tuning.sensitivity import sensitivity
+    from hustle_sim.tuning.stability import stability
     from hustle_sim.tuning.sweep import sweep
+    from hustle_sim.tuning.warm_up import warm_up
 
 # What needs SciPy and more is imported when it is asked for: worker processes and the command line start faster.
 _LATER = {
@@ -27,7 +30,10 @@ _LATER = {
     "export": "hustle_sim.tuning.export",
     "explain": "hustle_sim.tuning.explain",
     "lint": "hustle_sim.tuning.lint",
+    "sensitivity": "hustle_sim.tuning.sensitivity",
+    "stability": "hustle_sim.tuning.stability",
     "sweep": "hustle_sim.tuning.sweep",
+    "warm_up": "hustle_sim.tuning.warm_up",
 }
 
 __all__ = [
@@ -44,9 +50,12 @@ __all__ = [
     "export",
     "lint",
     "policy_fields",
+    "sensitivity",
     "simulate",
     "simulate_client",
+    "stability",
     "sweep",
+    "warm_up",
 ]
 
 

@@ -475,7 +475,8 @@ def _described(part: str, name: str, info: FieldInfo) -> PolicyField:
     return PolicyField(
         name=f"{part}.{name}",
         part=part,
-        default=info.default,
+        # Written without a point it is a float all the same; only what counts is whole.
+        default=float(info.default) if info.annotation is float else info.default,
         unit=str(extra.get("unit", "")),
         low=getattr(bounds.get("Ge"), "ge", None),
         high=getattr(bounds.get("Le"), "le", None),

@@ -19,6 +19,7 @@ from hustle_sim.cli.export import export
 from hustle_sim.cli.policies import policy_app
 from hustle_sim.cli.queue import queue_app
 from hustle_sim.cli.simulating import replay, run, scenarios, soak
+from hustle_sim.cli.studies import sensitivity, stability, warm_up
 from hustle_sim.cli.watching import probe, serve
 from hustle_sim.inputs import InputError
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (run, scenarios, explain, lint, check, export, probe, serve, soak, replay):
+for command in (run, scenarios, explain, lint, sensitivity, stability, check, export, probe, serve, soak, replay, warm_up):
     app.command()(command)
 app.add_typer(policy_app, name="policy")
 app.add_typer(queue_app, name="queue")

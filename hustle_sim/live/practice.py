@@ -26,6 +26,7 @@ from hustle_sim.live.background import LoopThread
 from hustle_sim.live.breakage import ByHand, by_hand
 from hustle_sim.live.wire import Answer, read_question, refusal
 from hustle_sim.simulation.idempotency import Ledger
+from hustle_sim.simulation.load import Load
 from hustle_sim.simulation.outages import Condition, RateLimit
 from hustle_sim.simulation.randomness import Draws
 from hustle_sim.simulation.scenario import Scenario
@@ -138,6 +139,7 @@ class PracticeBackend:
         self._by_hand: ByHand | None = None
         self._places = Places(self._model.capacity)
         self._limit = RateLimit(0.0)
+        self._load = Load(self._model.saturates_at_per_s, self._model.load_window_s)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._begun_s = 0.0
         self._changed = asyncio.Event()
@@ -390,6 +392,7 @@ class PracticeBackend:
         if known is not None and known.status_code != 200:
             return await self._turned_away(refusal(known.status_code))
         if known is None:
+            service_s *= self._load.arrive(asyncio.get_running_loop().time())
             try:
                 served = await self._process(visit, service_s, number)
             except BaseException:

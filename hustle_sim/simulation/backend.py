@@ -22,6 +22,7 @@ from hustle_sim.events import BackendSampled, EffectHappened, Emit
 from hustle_sim.resilience.backend import Response
 from hustle_sim.resilience.outcome import Outcome, outcome_of_status
 from hustle_sim.simulation.idempotency import Ledger
+from hustle_sim.simulation.load import Load
 from hustle_sim.simulation.loop import SimPyEventLoop
 from hustle_sim.simulation.outages import Condition, RateLimit, Timeline
 from hustle_sim.simulation.randomness import Draws
@@ -91,6 +92,7 @@ class SimulatedBackend:
         self._ledger = Ledger()
         self._condition: Condition = timeline.condition_at(self.env.now)
         self._limit = RateLimit(self.env.now)
+        self._load = Load(model.saturates_at_per_s, model.load_window_s)
         self._arrivals = 0
         self._rejected = 0
         self.env.process(self._change_with_the_times())
@@ -152,7 +154,8 @@ class SimulatedBackend:
             return await self._refuse(503)
 
         latency = self._model.health_latency if key is None else self._model.latency
-        service_s = latency.sample(self._latency_draw(client, number, arrival)) * condition.slow_factor
+        slower = condition.slow_factor * self._load.arrive(now_s)
+        service_s = latency.sample(self._latency_draw(client, number, arrival)) * slower
         errs = self._model.error_rate > 0 and self._error_draw(client, number, arrival) < self._model.error_rate
         served = self._loop.create_future()
         service = _Service(self, service_s, None if errs else key, served)
@@ -234,7 +237,8 @@ class SimulatedBackend:
             if turned_away or (len(places.users) >= places.capacity and len(places.queue) >= self._model.waiting_room):
                 self._rejected += 1
                 continue
-            service_s = self._model.latency.sample(self._background_draw(number, 2)) * condition.slow_factor
+            slower = condition.slow_factor * self._load.arrive(self.env.now)
+            service_s = self._model.latency.sample(self._background_draw(number, 2)) * slower
             _Service(self, service_s, None, None)
 
 

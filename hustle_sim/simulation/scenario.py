@@ -62,6 +62,12 @@ class BackendModel(_Part):
     background_per_s: float = _field(
         0.0, "requests/s", "Load from elsewhere that takes capacity without being simulated clients.", ge=0, le=100_000
     )
+    saturates_at_per_s: float = _field(
+        0.0, "requests/s",
+        "At a rate r of requests, service takes 1/(1 - r/saturates_at_per_s) times longer; 0: as long at any rate.",
+        ge=0, le=1_000_000,
+    )  # fmt: skip
+    load_window_s: Seconds = _field(1.0, "s", "That rate is the mean over this long.", ge=0.1, le=3600)
 
 
 class Priorities(_Part):
@@ -99,7 +105,13 @@ class ClientsModel(_Part):
     burst_every_s: Seconds = _field(_HOUR_S, "s", "burst: from the end of a burst to the next's.", ge=1, le=TEN_YEARS_S)
     burst_lasts_s: Seconds = _field(300.0, "s", "burst: how long each lasts.", ge=1, le=TEN_YEARS_S)
     burst_factor: float = _field(10.0, "times", "burst: that many times more messages.", ge=1, le=1000)
+    bursts: int = _field(0, "bursts", "burst: so many in all; 0: without end.", ge=0, le=1_000_000)
     priorities: Priorities = Field(default_factory=Priorities, description="How urgent the messages are.")
+    waits: bool = _field(
+        True,
+        "",
+        "Who waits for an answer sends the next message after it; off: each at its time (open loop).",
+    )
     think_time: Distribution = _field(Constant(value_s=0.0), "s", "Wait after an answer, before the next message.")
     repeat_share: float = _field(
         0.0, "share", f"Share that asks one of {COMMON_QUESTIONS} questions which come again and again.", ge=0, le=1
@@ -111,6 +123,8 @@ class ClientsModel(_Part):
             raise ValueError(
                 f"burst_lasts_s ({self.burst_lasts_s:g}) must not exceed burst_every_s ({self.burst_every_s:g})"
             )
+        if not self.waits and self.think_time.mean_s:
+            raise ValueError("think_time belongs to clients that wait for an answer: set waits = true, or leave it out")
         if not math.fsum(self.hour_weights) > 0:
             raise ValueError("hour_weights must not all be 0")
         return self
@@ -167,7 +181,7 @@ class ClientsModel(_Part):
             for hour in count(start.hour):
                 yield (hour + 1) * _HOUR_S - into_day_s, mean_per_s * self.hour_weights[hour % 24] / mean_weight
         elif self.profile == "burst":
-            for turn in count(1):
+            for turn in range(1, self.bursts + 1) if self.bursts else count(1):
                 end_s = turn * self.burst_every_s
                 yield end_s - self.burst_lasts_s, mean_per_s
                 yield end_s, mean_per_s * self.burst_factor

@@ -21,6 +21,7 @@ from hustle_sim.events import (
     OutageHappened,
     Recorder,
 )
+from hustle_sim.inputs import InputError
 from hustle_sim.policy import Policy
 from hustle_sim.resilience.backend import Backend
 from hustle_sim.resilience.coach import Coach
@@ -95,9 +96,12 @@ def simulate_client(
     ``http`` is an ``httpx.AsyncClient`` whose base URL is the simulated backend (``POST /chat``). What the
     client returns is the answer; if it raises, or takes longer than ``deadline_s`` (default: as long as it
     likes), the person sees an error, which the run shows as a fallback. Each request is an attempt; there is
-    no monitor, breaker or queue unless the client brings one. It must take its time from asyncio.
+    no monitor, breaker or queue unless the client brings one. It must take its time from asyncio. Raises InputError
+    where the scenario's clients don't wait for their answers.
     """
     limit_s = deadline_s
+    if not scenario.clients.waits:
+        raise InputError("clients.waits is off: a client of your own sends one message at a time, so set it to true")
 
     async def visit(world: _World, number: int, stack: AsyncExitStack) -> None:
         transport = _Watched(world, number)
