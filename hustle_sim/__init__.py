@@ -15,12 +15,14 @@ from hustle_sim.simulation import Cancelled, Scenario, simulate, simulate_client
 if TYPE_CHECKING:
     from hustle_sim.tuning.check import check
     from hustle_sim.tuning.compare import compare
+    from hustle_sim.tuning.saved import load_table
     from hustle_sim.tuning.sweep import sweep
 
 # What needs SciPy and more is imported when it is asked for: worker processes and the command line start faster.
 _LATER = {
     "check": "hustle_sim.tuning.check",
     "compare": "hustle_sim.tuning.compare",
+    "load_table": "hustle_sim.tuning.saved",
     "sweep": "hustle_sim.tuning.sweep",
 }
 
@@ -34,6 +36,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "load_table",
     "policy_fields",
     "simulate",
     "simulate_client",

@@ -14,6 +14,7 @@ import typer
 from hustle_sim._version import __version__
 from hustle_sim.cli.check import check
 from hustle_sim.cli.common import err
+from hustle_sim.cli.experiments import again, compare, sweep
 from hustle_sim.cli.policies import policy_app
 from hustle_sim.cli.queue import queue_app
 from hustle_sim.cli.simulating import replay, run, scenarios, soak
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (run, scenarios, check, probe, serve, soak, replay):
+for command in (run, scenarios, compare, sweep, again, check, probe, serve, soak, replay):
     app.command()(command)
 app.add_typer(policy_app, name="policy")
 app.add_typer(queue_app, name="queue")
