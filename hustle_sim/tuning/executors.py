@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -56,7 +57,9 @@ class Cores(Executor):
 
         with _LOCK:
             if self._processes not in _POOLS:
-                _POOLS[self._processes] = ProcessPoolExecutor(self._processes, timeout=_IDLE_S)
+                _POOLS[self._processes] = ProcessPoolExecutor(
+                    self._processes, timeout=_IDLE_S, initializer=_begin_work
+                )
             self._pool = _POOLS[self._processes]
         return self._pool.submit(fn, *args, **kwargs)
 
@@ -73,6 +76,11 @@ class Cores(Executor):
         self.revive()
         if pool is not None:
             pool.shutdown(wait=True, kill_workers=True)
+
+
+def _begin_work() -> None:
+    # Ctrl-C in a terminal reaches all processes; the one that was started says what is kept, and ends these.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def has_died(error: BaseException) -> bool:

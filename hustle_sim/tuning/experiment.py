@@ -203,8 +203,11 @@ class _Work:
         self._workers.revive()
 
     def _abandon(self) -> None:
+        """Keep what is done by now, and leave the rest."""
+        is_ours = isinstance(self._workers, Cores)
         for future in list(self._running):
-            if not future.cancel() and future.done():
+            # Loky can't end processes in peace while futures are cancelled: it gives each an exception.
+            if future.done() or (not is_ours and not future.cancel() and future.done()):
                 with suppress(Interrupted):
                     self._taken(future)
         if isinstance(self._workers, Cores) and self._running:
