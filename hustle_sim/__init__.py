@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hustle_sim.tuning.explain import explain
     from hustle_sim.tuning.export import export
     from hustle_sim.tuning.lint import lint
+    from hustle_sim.tuning.saved import load_table
     from hustle_sim.tuning.sensitivity import sensitivity
     from hustle_sim.tuning.stability import stability
     from hustle_sim.tuning.sweep import sweep
@@ -32,6 +33,7 @@ _LATER = {
     "lint": "hustle_sim.tuning.lint",
     "sensitivity": "hustle_sim.tuning.sensitivity",
     "stability": "hustle_sim.tuning.stability",
+    "load_table": "hustle_sim.tuning.saved",
     "sweep": "hustle_sim.tuning.sweep",
     "warm_up": "hustle_sim.tuning.warm_up",
 }
@@ -49,6 +51,7 @@ __all__ = [
     "explain",
     "export",
     "lint",
+    "load_table",
     "policy_fields",
     "sensitivity",
     "simulate",

@@ -15,6 +15,7 @@ from hustle_sim._version import __version__
 from hustle_sim.cli.advice import explain, lint
 from hustle_sim.cli.check import check
 from hustle_sim.cli.common import err
+from hustle_sim.cli.experiments import again, compare, sweep
 from hustle_sim.cli.export import export
 from hustle_sim.cli.policies import policy_app
 from hustle_sim.cli.queue import queue_app
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (run, scenarios, explain, lint, sensitivity, stability, check, export, probe, serve, soak, replay, warm_up):
+for command in (run, scenarios, explain, lint, compare, sweep, sensitivity, stability, check, export, probe, serve, soak, replay, warm_up, again):
     app.command()(command)
 app.add_typer(policy_app, name="policy")
 app.add_typer(queue_app, name="queue")

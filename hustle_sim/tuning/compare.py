@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -31,15 +31,29 @@ class Comparison(Table):
     """A row for each scenario, metric and policy.
 
     Columns: scenario, metric, policy, mean, low, high, n (replications with a value), and against the baseline
-    difference, difference_low, difference_high, verdict (``better | worse | same | unsure``, empty for the baseline and
-    for metrics that only describe). ``same`` means that no replication differed.
+    difference, difference_low, difference_high, pairs (replications in which both had a value), verdict
+    (``better | worse | same | unsure``, empty for the baseline and for metrics that only describe). ``same`` means
+    that no replication differed. Each interval holds for itself: of twenty that hold zero in truth, one won't.
     """
+
+    KIND = "comparison"
 
     def plot(self, metrics: Sequence[str] | None = None, **options: object) -> hv.Layout:  # type: ignore[override]
         """The differences to the baseline with their intervals, a panel for each metric."""
         from hustle_sim.tuning.plots import differences
 
         return differences(self, metrics)
+
+    @classmethod
+    def remake(cls, about: Mapping[str, Any], **how: Any) -> Comparison:
+        """The comparison that ``about`` tells of, once more."""
+        return compare(
+            {name: Policy().replace(fields) for name, fields in about["policies"].items()},
+            [Scenario.from_dict(tables) for tables in about["scenarios"].values()],
+            seed=about["seeds"][0],
+            **about["arguments"],
+            **how,
+        )
 
 
 def compare(
@@ -65,8 +79,9 @@ def compare(
     Intervals are 95 % confidence intervals of the mean over replications.
 
     With ``precision``, such as ``{"answer_p99_s": 0.1}``, the number of replications doubles until the interval of
-    every difference in that metric is at most that wide to either side, or ``max_replications`` is reached. Each
-    look uses up a part of the 5 % (Bonferroni), so that stopping early does not make the intervals too narrow.
+    every difference in that metric (of the mean, if there is one policy only) is at most that wide to either side, or
+    ``max_replications`` is reached; ``about["precise"]`` says which. Each look uses up a part of the 5 %
+    (Bonferroni), so that stopping early does not make the intervals too narrow; ``about["level"]`` is theirs.
 
     Raises InputError, ``Cancelled`` and ``Interrupted``: see ``measure_all``.
     """
@@ -89,21 +104,23 @@ def compare(
         rows = _rows(runs, list(chosen), first, wanted, level, common_random_numbers)
         if precision is None or _precise(rows, precision, first):
             break
-    about = {
+    about: dict[str, Any] = {
         "policies": {name: policy.flat() for name, policy in chosen.items()},
         "scenarios": {world.name: world.to_dict() for world in worlds},
-        "seeds": [seed, len(runs["seed"].unique()) if common_random_numbers else count],
-        "replications": count,
+        "seeds": [seed, count],
         "baseline": first,
         "level": level,
-        "precision": dict(precision or {}),
-        "common_random_numbers": common_random_numbers,
+        "precise": None if precision is None else _precise(rows, precision, first),
+        "arguments": {
+            "replications": replications,
+            "metrics": None if metrics is None else wanted,
+            "baseline": first,
+            "precision": None if precision is None else dict(precision),
+            "max_replications": max_replications,
+            "common_random_numbers": common_random_numbers,
+        },
     }
-    again = partial(
-        compare, chosen, worlds, replications, seed, metrics=metrics, baseline=baseline, precision=precision,
-        max_replications=max_replications, common_random_numbers=common_random_numbers,
-    )  # fmt: skip
-    table: Comparison = Comparison.of(rows, runs, about, again)
+    table: Comparison = Comparison.of(rows, runs, about, partial(Comparison.remake, about))
     return table
 
 
@@ -150,6 +167,7 @@ def _rows(
                     "difference": against.mean,
                     "difference_low": against.low,
                     "difference_high": against.high,
+                    "pairs": against.n,
                     "verdict": _verdict(metric, against) if name != baseline else "",
                 }
                 rows.append(row)
@@ -181,7 +199,8 @@ def _precise(rows: pd.DataFrame, precision: Mapping[str, float], baseline: str) 
     for metric, wanted in precision.items():
         mine = rows[(rows["metric"] == metric) & (alone | (rows["policy"] != baseline))]
         width = mine["high"] - mine["low"] if alone else mine["difference_high"] - mine["difference_low"]
-        if (width / 2 > wanted).any() or width.isna().all():
+        # An interval that is not known is not narrow.
+        if not (width / 2 <= wanted).all():
             return False
     return True
 
@@ -191,6 +210,8 @@ def _check_precision(
 ) -> None:
     if precision is None:
         return
+    if not precision:
+        raise InputError("precision: names no metric; give one, such as {'answer_p99_s': 0.1}")
     metrics_of(list(precision))
     for metric, wanted in precision.items():
         if not wanted > 0:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
@@ -19,6 +20,11 @@ Workers: TypeAlias = Union[Executor, "Client", str, int, None]
 
 _DASK = "dask://"
 _CONNECT_S = 10.0
+_IDLE_S = 60.0
+"""After so long without work our processes end; the next experiment starts them again."""
+
+_POOLS: dict[int, Executor] = {}
+_LOCK = threading.Lock()
 
 
 class Serial(Executor):
@@ -35,33 +41,52 @@ class Serial(Executor):
 
 
 class Cores(Executor):
-    """Worker processes of our own, which outlive one experiment, so that the next begins at once.
+    """Worker processes of our own, which outlive one experiment, so that the next begins at once, in any thread.
 
     They don't import the caller's main module: a script needs no ``if __name__ == "__main__"``. When one is killed,
-    ``revive`` starts them anew.
+    ``revive`` starts them anew. Loky's own reusable executor is one for each thread, and would start them each time.
     """
 
     def __init__(self, processes: int) -> None:
         self._processes = processes
+        self._pool: Executor | None = None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call the function in the next process that is free."""
-        from loky import get_reusable_executor
+        from loky import ProcessPoolExecutor
 
-        future: Future[Any] = get_reusable_executor(self._processes, timeout=60).submit(fn, *args, **kwargs)
-        return future
+        with _LOCK:
+            if self._processes not in _POOLS:
+                _POOLS[self._processes] = ProcessPoolExecutor(
+                    self._processes, timeout=_IDLE_S, initializer=_begin_work
+                )
+            self._pool = _POOLS[self._processes]
+        return self._pool.submit(fn, *args, **kwargs)
 
     def revive(self) -> None:
-        """Replace processes of which one has died; what they were at must be submitted again."""
-        from loky import get_reusable_executor
-
-        get_reusable_executor(self._processes, timeout=60, kill_workers=True)
+        """Begin with new processes, since one has died; what the old ones were at must be submitted again."""
+        with _LOCK:
+            # Another thread may have been here before.
+            if _POOLS.get(self._processes) is self._pool:
+                del _POOLS[self._processes]
 
     def abandon(self) -> None:
-        """End the processes at once, with whatever they are at."""
-        from loky import get_reusable_executor
+        """End the processes at once, with whatever they are at. Another experiment that uses them must revive."""
+        pool: Any = self._pool
+        self.revive()
+        if pool is not None:
+            pool.shutdown(wait=True, kill_workers=True)
 
-        get_reusable_executor(self._processes, timeout=60).shutdown(wait=True, kill_workers=True)
+
+def _begin_work() -> None:
+    # Ctrl-C in a terminal reaches all processes; the one that was started says what is kept, and ends these.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def has_died(error: BaseException) -> bool:
+    """Whether an error of a future or of ``submit`` means that the processes are gone, and not that work failed."""
+    # Loky's word for processes that were ended while they worked is no BrokenExecutor.
+    return isinstance(error, BrokenExecutor) or type(error).__name__ == "ShutdownExecutorError"
 
 
 @contextmanager
@@ -71,7 +96,7 @@ def workers_of(executor: Workers) -> Iterator[Executor]:
     Raises InputError for a word that names none, a scheduler that does not answer, or dask that is not installed.
     """
     if executor is None:
-        yield Cores(os.cpu_count() or 1)
+        yield Cores(_cores())
     elif isinstance(executor, bool) or (isinstance(executor, int) and executor < 1):
         raise InputError(f"executor: {executor!r} processes can't work: give 1 or more")
     elif isinstance(executor, int):
@@ -97,6 +122,13 @@ def workers_of(executor: Workers) -> Iterator[Executor]:
             f"executor: a {type(executor).__name__} can't run anything: give a concurrent.futures.Executor, a "
             "distributed.Client, a number of processes or 'dask://host:8786'"
         )
+
+
+def _cores() -> int:
+    """The cores that this process may use: a container or a scheduler may have given it fewer than there are."""
+    from loky import cpu_count
+
+    return int(cpu_count())
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,16 @@ from hustle_sim.analysis import METRICS
 from hustle_sim.inputs import InputError
 from hustle_sim.policy import Policy
 from hustle_sim.simulation import Cancelled, Scenario, simulate
-from hustle_sim.tuning.executors import Cores, Workers, workers_of
+from hustle_sim.tuning.executors import Cores, Serial, Workers, has_died, workers_of
 from hustle_sim.tuning.results import Results
 
-_IN_FLIGHT = 64
-"""Simulations that are submitted at once: enough for any machine, few enough to cancel soon."""
+_IN_FLIGHT = 256
+"""Simulations that are submitted at once: enough for a cluster, few enough to look after."""
 
 _LOOK_EVERY_S = 0.2
 _SAVE_EVERY_S = 5.0
 _REVIVALS = 3
-"""Times in a row that our own processes are started anew without a single result between."""
+"""Times that our own processes are started anew before what they were at is done: it may be what kills them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def measure_all(
     keys = _keys(replications)
     missing = {key: each for key, each in zip(keys, replications, strict=True) if key not in kept}
     if missing:
+        kept.check_writable()
         with workers_of(executor) as workers:
             _Work(workers, kept, missing, progress, cancelled).run()
     elif progress is not None:
@@ -102,10 +104,14 @@ class _Work:
         self._missing = missing
         self._waiting = deque(missing)
         self._running: dict[Future[Any], str] = {}
+        # An executor that works at once would do a whole batch before anybody is told or may cancel.
+        self._in_flight = 1 if isinstance(workers, Serial) else _IN_FLIGHT
+        self._suspects: set[str] = set()
+        self._deaths = 0
         self._progress = progress
         self._cancelled = cancelled
+        self._texts: dict[int, str] = {}
         self._done = 0
-        self._fruitless = 0
         self._began_s = self._saved_s = _now_s()
 
     def run(self) -> None:
@@ -118,8 +124,8 @@ class _Work:
                 try:
                     self._submit()
                     self._collect()
-                except BrokenExecutor as error:
-                    self._revive(error)
+                except _Died as death:
+                    self._revive(death)
         except BaseException:
             self._abandon()
             raise
@@ -127,69 +133,92 @@ class _Work:
             self._kept.flush()
 
     def _submit(self) -> None:
-        while self._waiting and len(self._running) < _IN_FLIGHT:
+        while self._waiting and len(self._running) < self._in_flight:
             key = self._waiting[0]
             try:
                 future = self._workers.submit(measure_one, self._missing[key])
-            except BrokenExecutor:
-                raise
-            except RuntimeError as error:
-                raise Interrupted(f"the executor takes no more work ({error}); {self._so_far()}") from None
+            except Exception as error:
+                if has_died(error):
+                    raise _Died(error) from None
+                raise Interrupted(f"the executor takes no more work ({_words(error)}); {self._so_far()}") from None
             self._waiting.popleft()
             self._running[future] = key
 
     def _collect(self) -> None:
         done, _ = wait(self._running, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
-        for future in done:
-            key = self._running[future]
-            try:
-                version, metrics = future.result()
-            except BrokenExecutor:
-                raise
-            except CancelledError:
-                raise Interrupted(f"the executor gave up its work; {self._so_far()}") from None
-            except Exception as error:
-                raise self._failed(self._missing[key], error) from error
-            if version != __version__:
-                raise Interrupted(f"a worker has hustle_sim {version}, and this is {__version__}: install the same")
-            del self._running[future]
-            self._keep(key, version, metrics)
+        # What is done is kept before anything is said about what failed beside it.
+        errors = [(self._running[future], error) for future in done if (error := self._taken(future)) is not None]
+        if done:
+            self._tell()
         if _now_s() - self._saved_s > _SAVE_EVERY_S:
             self._kept.flush()
             self._saved_s = _now_s()
+        for key, error in errors:
+            if has_died(error):
+                raise _Died(error)
+            if isinstance(error, CancelledError):
+                raise Interrupted(f"the executor gave up its work; {self._so_far()}")
+            raise self._failed(self._missing[key], error)
 
-    def _keep(self, key: str, version: str, metrics: Mapping[str, float]) -> None:
+    def _taken(self, future: Future[Any]) -> BaseException | None:
+        """Keep the result of a future that is done, or return what went wrong."""
+        error = CancelledError() if future.cancelled() else future.exception()
+        if error is not None:
+            return error
+        version, metrics = future.result()
+        if version != __version__:
+            raise Interrupted(f"a worker has hustle_sim {version}, and this is {__version__}: install the same")
+        self._keep(self._running.pop(future), metrics)
+        return None
+
+    def _keep(self, key: str, metrics: Mapping[str, float]) -> None:
         each = self._missing[key]
         about = {
-            "version": version,
+            "version": __version__,
             "scenario_name": each.scenario.name,
-            "scenario": each.scenario.model_dump_json(exclude_none=True),
-            "policy": each.policy.model_dump_json(),
+            "scenario": self._text(each.scenario),
+            "policy": self._text(each.policy),
             "seed": each.seed,
         }
         self._kept.add(key, {**about, **metrics})
         self._done += 1
-        self._fruitless = 0
-        self._tell()
+        self._suspects.discard(key)
+        if not self._suspects:
+            self._deaths = 0
 
-    def _revive(self, error: BrokenExecutor) -> None:
+    def _text(self, model: Scenario | Policy) -> str:
+        """A model as JSON; one text for one model, since a scenario may hold a year of incidents."""
+        if id(model) not in self._texts:
+            self._texts[id(model)] = model.model_dump_json(exclude_none=True)
+        return self._texts[id(model)]
+
+    def _revive(self, death: _Died) -> None:
         """Our own processes are started anew, and what they were at is done again; another's executor is gone."""
-        self._fruitless += 1
-        if not isinstance(self._workers, Cores) or self._fruitless > _REVIVALS:
-            raise Interrupted(f"the executor died ({type(error).__name__}); {self._so_far()}") from None
+        self._deaths += 1
+        if not isinstance(self._workers, Cores) or self._deaths > _REVIVALS:
+            raise Interrupted(f"the executor died ({type(death.error).__name__}); {self._so_far()}") from None
+        self._suspects.update(self._running.values())
         self._waiting.extendleft(reversed(self._running.values()))
         self._running.clear()
         self._workers.revive()
 
     def _abandon(self) -> None:
-        for future in self._running:
-            future.cancel()
+        """Keep what is done by now, and leave the rest."""
+        is_ours = isinstance(self._workers, Cores)
+        for future in list(self._running):
+            # Loky can't end processes in peace while futures are cancelled: it gives each an exception.
+            if future.done() or (not is_ours and not future.cancel() and future.done()):
+                with suppress(Interrupted):
+                    self._taken(future)
         if isinstance(self._workers, Cores) and self._running:
             self._workers.abandon()
 
-    def _failed(self, each: Replication, error: Exception) -> Interrupted:
-        what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        return Interrupted(f"{each.scenario.name} with seed {each.seed} can't be simulated ({what}); {self._so_far()}")
+    def _failed(self, each: Replication, error: BaseException) -> Interrupted:
+        failure = Interrupted(
+            f"{each.scenario.name} with seed {each.seed} can't be simulated ({_words(error)}); {self._so_far()}"
+        )
+        failure.__cause__ = error
+        return failure
 
     def _so_far(self) -> str:
         share = f"{self._done} of {len(self._missing)} simulations"
@@ -203,6 +232,22 @@ class _Work:
         left = len(self._missing) - self._done
         left_s = (_now_s() - self._began_s) / self._done * left if self._done else float("nan")
         self._progress(Progress(self._done, len(self._missing), left_s))
+
+
+class _Died(Exception):  # noqa: N818 -- what happened
+    """The processes of an executor are gone."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _words(error: BaseException) -> str:
+    """What went wrong, in a line: the messages of other libraries have many."""
+    if isinstance(error, InputError):
+        return str(error)
+    line = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 def _keys(replications: Sequence[Replication]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,16 @@ from hustle_sim.inputs import InputError
 
 KEY = "key"
 _ROWS_A_PART = 500
+_ABOUT = ("version", "scenario_name", "scenario", "policy", "seed")
+"""Columns for people and other programs, which need no room in memory."""
 
 
 class Results:
     """Measured replications by key, in a folder of Parquet files (or in memory, without a folder).
 
     A file is written whole or not at all, so an interruption costs at most what was measured since the last
-    ``flush``. Several processes may write to one folder. Raises InputError if the folder can't be used.
+    ``flush``. Several processes may write to one folder. What was read from disk has the numbers only; the files
+    also hold version, scenario, policy and seed of each row. Raises InputError if the folder can't be used.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -59,13 +64,34 @@ class Results:
             return
         # Named by what is in it: two processes never choose one name for different rows.
         name = hashlib.sha256("".join(self._unsaved).encode()).hexdigest()[:16]
-        part, draft = self._folder / f"part-{name}.parquet", self._folder / f".{name}.draft"
+        rows = pa.Table.from_pandas(pd.DataFrame(list(self._unsaved.values())), preserve_index=False)
+        draft = self._draft(name)
         try:
-            pd.DataFrame(list(self._unsaved.values())).to_parquet(draft, engine="pyarrow", index=False)
-            draft.replace(part)
+            pq.write_table(rows, draft, write_page_checksum=True)
+            draft.replace(self._folder / f"part-{name}.parquet")
         except OSError as error:
-            raise InputError(f"{self._folder}: results can't be written there: {error.strerror or error}") from None
+            draft.unlink(missing_ok=True)
+            raise self._unwritable(error) from None
         self._unsaved.clear()
+
+    def check_writable(self) -> None:
+        """Raise InputError if results can't be written: before the work, not after it."""
+        if self._folder is None:
+            return
+        try:
+            draft = self._draft("check")
+            draft.touch()
+            draft.unlink()
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _draft(self, name: str) -> Path:
+        # Two runs of the same experiment at once write the same parts.
+        assert self._folder is not None
+        return self._folder / f".{name}-{os.getpid()}-{threading.get_ident()}.draft"
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(f"{self._folder}: results can't be written there: {error.strerror or error}")
 
     def _read(self, folder: Path) -> None:
         try:
@@ -78,9 +104,10 @@ class Results:
             raise InputError(f"{folder} holds something else ({others[0].name}): name an empty or new folder")
         for part in parts:
             try:
-                rows = pq.read_table(part).to_pylist()
+                columns = [name for name in pq.read_schema(part).names if name not in _ABOUT]
+                rows = pq.read_table(part, columns=columns, page_checksum_verification=True).to_pylist()
                 self._rows.update({row[KEY]: row for row in rows})
-            except (OSError, KeyError, pa.ArrowException):
+            except (OSError, KeyError, ValueError, pa.ArrowException):
                 raise InputError(
                     f"{part} can't be read as results of hustle_sim: delete it, and what was in it is simulated again"
                 ) from None

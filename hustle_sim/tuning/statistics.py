@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,5 +72,5 @@ def _known(values: npt.ArrayLike) -> Floats:
 
 
 def _around(mean: float, error: float, freedom: float, n: int, level: float) -> Interval:
-    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    reach = float(special.stdtrit(freedom, (1 + level) / 2)) * error
     return Interval(mean, mean - reach, mean + reach, n)

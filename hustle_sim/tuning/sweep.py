@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -15,13 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import qmc
 
-from hustle_sim.inputs import InputError, closest
+from hustle_sim.inputs import InputError, closest, parse_duration
 from hustle_sim.policy import Policy, PolicyField, policy_fields
 from hustle_sim.simulation import Scenario
 from hustle_sim.tuning.executors import Workers
 from hustle_sim.tuning.experiment import Progress, Replication, measure_all
 from hustle_sim.tuning.results import Results
-from hustle_sim.tuning.statistics import mean_interval
+from hustle_sim.tuning.statistics import LEVEL, mean_interval
 from hustle_sim.tuning.table import Table, metrics_of, policy_of, scenarios_of, seeds_of
 
 if TYPE_CHECKING:
@@ -38,24 +39,44 @@ DESIGNS: tuple[Design, ...] = ("grid", "latin-hypercube", "sobol")
 
 
 class Sweep(Table):
-    """A row for each scenario, point and metric: the fields of the point, metric, mean, low, high, n, point, scenario.
+    """A row for each scenario, point and metric.
 
-    ``refused`` (a frame: point, the fields, reason) has the points whose values can't work together.
+    Columns: the fields of the point, metric, mean, low, high, n (replications with a value), point, scenario.
     """
 
-    _metadata = [*Table._metadata, "refused"]  # noqa: RUF012
-    refused: pd.DataFrame
+    KIND = "sweep"
 
     @property
     def fields(self) -> list[str]:
         """The names of the fields that were swept."""
         return list(self.about["fields"])
 
-    def plot(self, metric: str | None = None, **options: object) -> hv.Element:  # type: ignore[override]
+    @property
+    def refused(self) -> pd.DataFrame:
+        """The points whose values can't work together: scenario, point, the fields, reason."""
+        return pd.DataFrame(self.about["refused"], columns=["scenario", "point", *self.fields, "reason"])
+
+    def plot(self, metric: str | None = None, **options: object) -> hv.Layout:  # type: ignore[override]
         """One field: the metric with its interval; two: a heat map; more: parallel coordinates."""
         from hustle_sim.tuning.plots import swept
 
         return swept(self, metric)
+
+    @classmethod
+    def remake(cls, about: Mapping[str, Any], **how: Any) -> Sweep:
+        """The sweep that ``about`` tells of, once more."""
+        fields = {
+            name: (values["low"], values["high"]) if isinstance(values, dict) else values
+            for name, values in about["fields"].items()
+        }
+        return sweep(
+            [Scenario.from_dict(tables) for tables in about["scenarios"].values()],
+            Policy().replace(about["policy"]),
+            fields,
+            seed=about["seeds"][0],
+            **about["arguments"],
+            **how,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +114,7 @@ def sweep(
     Raises InputError, ``Cancelled`` and ``Interrupted``: see ``measure_all``.
     """
     base, worlds, wanted = policy_of(policy or Policy()), scenarios_of(scenario), metrics_of(metrics)
-    axes = dict(fields or {})
+    axes = {name: _axis(name, values) for name, values in (fields or {}).items()}
     chosen = design_points(axes, design, points, seed)
     kept, refused = _possible(chosen, base, worlds)
     if not kept:
@@ -108,18 +129,47 @@ def sweep(
     marks = [{"scenario": each.scenario.name, "point": each.number, **each.values, "seed": number}
              for each, number in cases]  # fmt: skip
     runs = pd.concat([pd.DataFrame(marks), measured], axis=1)
-    about = {
+    about: dict[str, Any] = {
         "policy": base.flat(),
         "scenarios": {world.name: world.to_dict() for world in worlds},
-        "fields": {name: list(values) for name, values in axes.items()},
+        "fields": {
+            name: {"low": values[0], "high": values[1]} if _is_range(values) else list(values)
+            for name, values in axes.items()
+        },
         "seeds": [seed, replications],
-        "design": design,
-        "points": points,
+        "level": LEVEL,
+        "refused": refused,
+        "arguments": {
+            "replications": replications,
+            "design": design,
+            "points": points,
+            "metrics": None if metrics is None else wanted,
+        },
     }
-    again = partial(sweep, worlds, base, axes, replications, seed, design=design, points=points, metrics=metrics)
-    table: Sweep = Sweep.of(_rows(runs, list(axes), wanted), runs, about, again)
-    table.refused = pd.DataFrame(refused, columns=["scenario", "point", *axes, "reason"])
+    rows = _rows(runs, list(axes), wanted)
+    table: Sweep = Sweep.of(rows, runs, about, partial(Sweep.remake, about))
     return table
+
+
+def _axis(name: str, values: Sequence[Value] | Range) -> Sequence[Value] | Range:
+    """What to try for a field as plain numbers, words and switches; durations such as ``"5m"`` as seconds."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"sweep: {name}: give a list of values to try, not {values!r}")
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    if not plain:
+        raise InputError(f"sweep: {name}: give at least one value to try")
+    with suppress(ValueError):
+        plain = [parse_duration(value) for value in plain]
+    return tuple(plain) if isinstance(values, tuple) else plain
+
+
+def _is_range(values: Sequence[Value] | Range) -> bool:
+    """Two numbers in a tuple, to choose between; a list has the values themselves."""
+    return (
+        isinstance(values, tuple)
+        and len(values) == 2
+        and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    )
 
 
 def design_points(
@@ -134,8 +184,10 @@ def design_points(
     for name, values in axes.items():
         if not name.startswith(SCENARIO) and name not in known:
             raise InputError(f"there is no policy field {name!r}{closest(name, known)}")
-        if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
-            raise InputError(f"sweep: {name}: give a list of values to try, not {values!r}")
+        if design == "grid" and _is_range(values):
+            raise InputError(
+                f"sweep: {name} is a range, and a grid needs the values: give a list, or design='latin-hypercube'"
+            )
     if design == "grid":
         return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
     if points < 1:
@@ -149,24 +201,20 @@ def design_points(
 
 def placed(values: Sequence[Value] | Range, u: float, field: PolicyField | None) -> Value:
     """The value at the share ``u`` (0..1) of a range or list; whole for fields that count."""
-    is_range = (
-        isinstance(values, tuple)
-        and len(values) == 2
-        and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    )
-    if not is_range:
+    if not _is_range(values):
         return values[min(int(u * len(values)), len(values) - 1)]
     low, high = float(values[0]), float(values[1])
     if low > high:
         raise InputError(f"sweep: the range ({low:g}, {high:g}) must begin with the smaller value")
     value = low * (high / low) ** u if low > 0 and high >= 20 * low else low + (high - low) * u
-    counts = field is not None and isinstance(field.default, int) and not isinstance(field.default, bool)
+    # The default of a duration may be written as a whole number; in a policy it is a float.
+    counts = field is not None and isinstance(Policy().get(field.name), int)
     return round(value) if counts else value
 
 
 def _spread(design: Design, dimensions: int, points: int, seed: int) -> npt.NDArray[np.float64]:
     """Points in the unit cube, of shape (points, dimensions)."""
-    rng = np.random.Generator(np.random.Philox(seed))
+    rng = np.random.Generator(np.random.Philox(seed % 2**64))
     if design == "latin-hypercube":
         unit: npt.NDArray[np.float64] = qmc.LatinHypercube(dimensions, rng=rng).random(points)
         return unit
@@ -184,13 +232,35 @@ def _possible(
     for world in worlds:
         for number, values in enumerate(points):
             own = {name: value for name, value in values.items() if not name.startswith(SCENARIO)}
-            theirs = {name.removeprefix(SCENARIO): value for name, value in values.items() if name.startswith(SCENARIO)}
+            theirs = {
+                name.removeprefix(SCENARIO): _whole(world, name.removeprefix(SCENARIO), value)
+                for name, value in values.items()
+                if name.startswith(SCENARIO)
+            }
             try:
                 changed = world.replace(theirs) if theirs else world
-                kept.append(Point(number, values, base.replace(own), changed))
+                policy = base.replace(own)
+                # As they are simulated: a range may have been rounded, a duration written in words.
+                exact = {
+                    name: theirs[name.removeprefix(SCENARIO)] if name.startswith(SCENARIO) else policy.get(name)
+                    for name in values
+                }
+                kept.append(Point(number, exact, policy, changed))
             except InputError as error:
                 refused.append({"scenario": world.name, "point": number, **values, "reason": str(error)})
     return kept, refused
+
+
+def _whole(world: Scenario, name: str, value: Value) -> Value:
+    """A value for a field of the scenario, rounded if the field counts something."""
+    place: Any = world.model_dump()
+    for step in name.split("."):
+        if isinstance(place, list | tuple) and step.isdecimal() and int(step) < len(place):
+            place = place[int(step)]
+        else:
+            place = place.get(step) if isinstance(place, dict) else None
+    counts = isinstance(place, int) and not isinstance(place, bool)
+    return round(value) if counts and isinstance(value, float) else value
 
 
 def _rows(runs: pd.DataFrame, fields: list[str], metrics: Sequence[str]) -> pd.DataFrame:
