@@ -32,7 +32,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (run, scenarios, explain, lint, compare, sweep, sensitivity, stability, check, export, probe, serve, soak, replay, warm_up, again):
+for command in (
+    run, scenarios, explain, lint, compare, sweep, sensitivity, stability, warm_up, again,
+    check, export, probe, serve, soak, replay,
+):  # fmt: skip
     app.command()(command)
 app.add_typer(policy_app, name="policy")
 app.add_typer(queue_app, name="queue")
