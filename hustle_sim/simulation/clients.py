@@ -34,13 +34,6 @@ async def person(scenario: Scenario, draws: Draws, client: int, send: Send) -> N
     think_draw = draws.stream("client.think")
     joined_s = free_s = joins_at_s(scenario, draws, client)
     arrivals = clients.arrivals(draws, client, start=scenario.start, duration_s=scenario.duration_s)
-    for number, at_s in enumerate(arrivals):
-        wait_s = max(at_s, free_s) - loop.time()
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)
-        text = question(clients.question(draws, client, number))
-        await send(text, clients.priority(draws, client, number))
-        free_s = loop.time() + clients.think_time.sample(think_draw(client, number))
     async with _Together() as together:
         for number, at_s in enumerate(arrivals):
             if not clients.waits and at_s < joined_s:
@@ -49,7 +42,7 @@ async def person(scenario: Scenario, draws: Draws, client: int, send: Send) -> N
             wait_s = max(at_s, free_s) - loop.time()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
-            text = f"Question {clients.question(draws, client, number)}"
+            text = question(clients.question(draws, client, number))
             sent = send(text, clients.priority(draws, client, number))
             if clients.waits:
                 await sent
