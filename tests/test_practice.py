@@ -362,6 +362,23 @@ class TestScenarios:
 
         play(main)
 
+    def test_load_slows_it_down(self) -> None:
+        async def main(practice: PracticeBackend, backend: HttpBackend) -> None:
+            loop = asyncio.get_running_loop()
+
+            async def took_s(number: int) -> float:
+                began_s = loop.time()
+                await backend.chat("hello", key=f"k{number}")
+                return loop.time() - began_s
+
+            alone_s = await took_s(0)
+            crowd_s = await asyncio.gather(*(took_s(number) for number in range(1, 9)))
+            # The last of nine finds eight before it, of the ten a second that it can bear: five times longer.
+            assert max(crowd_s) > 3 * alone_s
+
+        slow = {"kind": "constant", "value_s": 0.1}
+        play(main, quick(latency=slow, saturates_at_per_s=10, load_window_s=1.0))
+
     def test_errors_of_a_good_day(self) -> None:
         async def main(practice: PracticeBackend, backend: HttpBackend) -> None:
             assert (await backend.chat("Hi", key="1")).outcome is Outcome.HTTP_5XX

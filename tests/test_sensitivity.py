@@ -110,10 +110,10 @@ def test_before_a_hung_backend_people_wait_for_the_deadline_and_nothing_else_mat
 def test_sobol_gives_the_whole_variance_to_the_deadline():
     table = sensitivity(
         HANG, ONE_LONG_ATTEMPT, {"request.deadline_s": (4, 12), "cache.max_entries": (100, 200)}, "sobol",
-        ["answer_max_s"], points=16, replications=1, executor=1, warm_up=False,
+        ["answer_max_s"], points=8, replications=1, executor=1, warm_up=False,
     )  # fmt: skip
     rows = table.set_index(["field", "index"])["value"]
-    assert rows["request.deadline_s", "ST"] == pytest.approx(1, abs=0.15)
+    assert rows["request.deadline_s", "ST"] == pytest.approx(1, abs=0.25)
     assert rows["cache.max_entries", "ST"] == 0
 
 
@@ -149,8 +149,8 @@ def test_a_field_that_counts_is_whole_and_a_duration_is_not():
 def test_a_missing_warm_up_is_found_and_said():
     joining = HANG.replace(
         {
-            "outages": [], "clients.count": 20, "clients.messages_per_hour": 240, "backend.capacity": 1000,
-            "backend.latency": {"kind": "exponential", "mean_s": 5.0},
+            "outages": [], "clients.count": 20, "clients.messages_per_hour": 240, "clients.waits": False,
+            "backend.capacity": 1000, "backend.latency": {"kind": "exponential", "mean_s": 5.0},
         }
     )  # fmt: skip
     how = {"trajectories": 2, "replications": 1, "executor": 1, "metrics": ["answered_share"]}

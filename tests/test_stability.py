@@ -51,7 +51,9 @@ def test_load_is_forgotten_after_its_window():
 
 @pytest.mark.parametrize("rate", [20, 50])
 def test_in_a_simulation_latency_is_the_closed_form_of_the_rate(rate):
-    world = scenario().replace({"duration_s": 90, "clients.messages_per_hour": rate * 900, "warm_up_s": 30})
+    world = scenario().replace(
+        {"duration_s": 70, "clients.count": 5, "clients.messages_per_hour": rate * 720, "warm_up_s": 30}
+    )
     run = simulate(world, policy(timeout_s=60))
     taken = run.attempts.loc[(run.attempts["outcome"] == "ok") & (run.attempts["time_s"] > 30), "latency_s"]
     assert taken.mean() == pytest.approx(1 / (1 - rate / 100), rel=0.06)
@@ -83,8 +85,9 @@ def test_clients_that_do_not_wait_send_each_message_at_its_time():
     closed_loop = simulate(Scenario.from_dict(tables), Policy())
     quiet = simulate(Scenario.from_dict(tables | {"outages": [], "clients": tables["clients"] | {"waits": False}}))
     assert list(open_loop.messages["time_s"]) == list(quiet.messages["time_s"])
-    # Who waits 8 s for each answer sends no message a second.
-    assert (closed_loop.messages["time_s"] < 60).sum() < 0.5 * (open_loop.messages["time_s"] < 60).sum()
+    # Who waits 8 s for an answer sends the next message after it.
+    assert closed_loop.messages["time_s"].diff().iloc[1] == pytest.approx(8)
+    assert open_loop.messages["time_s"].diff().iloc[1] < 1
     assert open_loop.metrics["lost"] == 0
 
 
@@ -153,7 +156,8 @@ def test_places_with_a_long_line_have_a_closed_form_too_and_a_short_line_sheds_l
 @pytest.fixture(scope="module")
 def table():
     return stability(
-        scenario(), policy(), [15, 35, 80], {"request.max_attempts": [1, 3]}, 3, judge_s=8, recover_s=45, **HOW
+        scenario(), policy(), [15, 30, 75], {"request.max_attempts": [1, 3]}, 2, judge_s=8, recover_s=30,
+        spike_factor=5, **HOW,
     )  # fmt: skip
 
 
@@ -168,7 +172,7 @@ def test_the_map_shows_the_closed_form(table):
 
 
 def test_a_cell_has_its_share_with_an_interval_that_is_never_empty(table):
-    assert (table["n"] == 3).all()
+    assert (table["n"] == 2).all()
     assert ((table["low"] <= table["collapsed"]) & (table["collapsed"] <= table["high"])).all()
     assert (table["high"] - table["low"] > 0.3).all()
     assert share_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
@@ -178,7 +182,7 @@ def test_a_cell_has_its_share_with_an_interval_that_is_never_empty(table):
 def test_disturbed_and_undisturbed_runs_meet_the_same_seeds(table):
     seeds = table.runs.groupby(["load", "request.max_attempts", "kind"])["seed"].agg(list)
     assert len(seeds) == 12
-    assert all(each == [0, 1, 2] for each in seeds)
+    assert all(each == [0, 1] for each in seeds)
 
 
 def test_a_plot_has_a_cell_for_each_and_the_lines_of_the_closed_form(table):
@@ -197,8 +201,8 @@ def test_it_can_be_run_again_to_the_same_numbers():
 
 
 def test_jittered_backoff_saves_from_a_spike_that_immediate_retries_turn_into_a_collapse():
-    # As benchmarks.collapse, with a spike that leaves no doubt: twice the load for 5 s.
-    how = {"judge_s": 10, "recover_s": 90, "spike_factor": 1.6, **HOW}
+    # As benchmarks.collapse, with a spike that leaves no doubt.
+    how = {"judge_s": 10, "recover_s": 60, "spike_factor": 1.6, **HOW}
     world = scenario(load_window_s=1.0)
     spread = policy(**{"retry.base_s": 20, "retry.cap_s": 60, "retry.jitter": "full"})
     at_once = stability(world, policy(), [40], {"request.max_attempts": [3]}, 2, **how)
@@ -212,8 +216,8 @@ def test_clients_are_added_until_the_load_is_reached():
     small = stability(world, None, [2], {"request.max_attempts": [1]}, 1, recover_s=30, **HOW)
     assert small["region"].tolist() == ["stable"]
     assert "breaker" in small.about["why_no_closed_form"]
-    messages = small.runs["messages"]
-    assert messages.between(30, 95).all()
+    undisturbed = small.runs[small.runs["kind"] == "undisturbed"]
+    assert undisturbed["messages"].between(40, 80).all()
 
 
 def test_an_outage_may_disturb_and_background_may_be_the_load():

@@ -49,6 +49,13 @@ def test_what_never_varies_needs_no_warm_up():
     assert mser(np.full(100, 3.0)) == 0
 
 
+def test_rounding_is_no_transient():
+    values = np.full(100, 0.1)
+    values[:50] += 1e-16
+    values[50:] -= 2e-17
+    assert mser(values) == 0
+
+
 @pytest.fixture(scope="module")
 def found():
     return warm_up(busy(), replications=3)
@@ -67,8 +74,8 @@ def test_a_scenario_whose_warm_up_is_long_enough_has_nothing_to_do(found):
 
 
 def test_a_backend_that_is_full_at_once_needs_none():
-    one = busy(clients={"count": 1, "messages_per_hour": 3600})
-    assert warm_up(one, Policy(), 3).seconds == 0
+    at_once = busy(clients={"count": 1, "messages_per_hour": 3600, "waits": False}, backend={"latency": 0.1})
+    assert warm_up(at_once, Policy(), 3).seconds == 0
 
 
 def test_the_outages_of_a_scenario_are_no_warm_up_and_the_same_seed_finds_the_same(found):

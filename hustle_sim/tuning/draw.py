@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import holoviews as hv
 import holoviews.plotting.bokeh
+
+from hustle_sim.analysis.axes import LEGEND
 
 
 def layer(element: Any, bokeh: dict[str, Any], matplotlib: dict[str, Any]) -> Any:
@@ -18,7 +21,8 @@ def finished(overlay: hv.Overlay, common: dict[str, Any], *, height: int, aspect
     """An overlay as it is shown: ``height`` in pixels for Bokeh, ``aspect`` (width over height) for Matplotlib."""
     overlay = overlay.opts(
         **common, responsive=True, height=height, toolbar="right", legend_position="top", legend_cols=6,
-        hooks=[_finish_bokeh], fontsize={"title": "11pt", "labels": "9pt", "ticks": "8pt"}, backend="bokeh",
+        legend_opts=LEGEND, hooks=[_finish_bokeh],
+        fontsize={"title": "11pt", "labels": "9pt", "ticks": "8pt"}, backend="bokeh",
     )  # fmt: skip
     if not _has_matplotlib():
         return overlay
@@ -27,6 +31,14 @@ def finished(overlay: hv.Overlay, common: dict[str, Any], *, height: int, aspect
         **{**common, **blank}, aspect=aspect, fig_inches=9, legend_position="right", legend_opts={"fontsize": 7},
         fontsize={"title": 10, "labels": 8, "ticks": 7}, hooks=[_finish_matplotlib], backend="matplotlib",
     )  # fmt: skip
+
+
+def stacked(panels: Sequence[hv.Overlay]) -> hv.Layout:
+    """Overlays under each other, each with axes of its own."""
+    layout = hv.Layout(list(panels)).cols(1).opts(shared_axes=False, backend="bokeh")
+    if not _has_matplotlib():
+        return layout
+    return layout.opts(shared_axes=False, sublabel_format="", vspace=0.7, fig_inches=7, backend="matplotlib")
 
 
 def _has_matplotlib() -> bool:

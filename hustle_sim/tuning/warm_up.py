@@ -154,7 +154,8 @@ def mser(values: Floats, batch: int = BATCH) -> int:
     """
     n = len(values) // batch
     means = values[: n * batch].reshape(n, batch).mean(axis=1)
-    if n == 0 or np.ptp(means) == 0:
+    # The same value throughout, but for the rounding of a mean, has nothing to cut off.
+    if n == 0 or np.ptp(means) <= 1e-9 * float(np.abs(means).max()):
         return 0
     left = np.arange(n, 0, -1)
     # Sums from each place to the end; of values near 0, so that nothing cancels out.

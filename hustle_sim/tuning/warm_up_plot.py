@@ -9,21 +9,21 @@ import holoviews as hv
 from hustle_sim.analysis import palette
 from hustle_sim.analysis.palette import Theme
 from hustle_sim.inputs import format_duration
-from hustle_sim.tuning.draw import finished, layer
+from hustle_sim.tuning.draw import finished, layer, stacked
 from hustle_sim.tuning.statistics import Floats
 
 if TYPE_CHECKING:
     from hustle_sim.tuning.warm_up import WarmUp
 
-_LABELS = {"answer_s": "time to the first answer [s]", "in_backend": "requests in the backend"}
+_LABELS = {"answer_s": ("time to the first answer", "[s]"), "in_backend": ("requests in the backend", "requests")}
+"""What each series is, and the unit of its axis."""
 _SMOOTH = 11
 """Pieces of time in Welch's moving average."""
 
 
 def warm_up_figure(found: WarmUp, *, theme: Theme = "light") -> hv.Layout:
     """A panel for each series: the mean over the replications, its moving average, and its cut."""
-    panels = [_panel(found, name, theme) for name in _LABELS]
-    return hv.Layout(panels).cols(1).opts(shared_axes=False)
+    return stacked([_panel(found, name, theme) for name in _LABELS])
 
 
 def _panel(found: WarmUp, name: str, theme: Theme) -> hv.Overlay:
@@ -36,6 +36,7 @@ def _panel(found: WarmUp, name: str, theme: Theme) -> hv.Overlay:
         name,
         label="moving average",
     )
+    what, unit = _LABELS[name]
     cut_s = found.cuts[name]
     values: Floats = known[name].to_numpy()
     line = hv.Curve(
@@ -51,7 +52,7 @@ def _panel(found: WarmUp, name: str, theme: Theme) -> hv.Overlay:
         ),
     ]
     common = {
-        "title": f"{found.scenario}: {format_duration(cut_s)} to warm up", "xlabel": "time since start [s]",
-        "ylabel": _LABELS[name], "show_grid": True, "show_legend": True, "padding": 0.03,
+        "title": f"{found.scenario}, {what}: {format_duration(cut_s)} to warm up", "xlabel": "time since start [s]",
+        "ylabel": unit, "show_grid": True, "show_legend": True, "padding": 0.03,
     }  # fmt: skip
     return finished(hv.Overlay(layers), common, height=260, aspect=3.2)
