@@ -57,9 +57,7 @@ class Cores(Executor):
 
         with _LOCK:
             if self._processes not in _POOLS:
-                _POOLS[self._processes] = ProcessPoolExecutor(
-                    self._processes, timeout=_IDLE_S, initializer=_begin_work
-                )
+                _POOLS[self._processes] = ProcessPoolExecutor(self._processes, timeout=_IDLE_S, initializer=_begin_work)
             self._pool = _POOLS[self._processes]
         return self._pool.submit(fn, *args, **kwargs)
 
