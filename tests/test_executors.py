@@ -248,7 +248,7 @@ def test_threads_that_are_shut_down_in_the_middle_are_one_sentence_and_the_next_
         if now.done >= 4:
             threads.shutdown(wait=False, cancel_futures=True)
 
-    with pytest.raises(Interrupted, match="the executor gave up its work; .* are kept in"):
+    with pytest.raises(Interrupted, match=r"the executor gave up its work; .* are kept in"):
         measure_all(replications(24), executor=threads, results=tmp_path, progress=stop)
     kept = len(Results(tmp_path))
     assert 4 <= kept < 24

@@ -149,21 +149,16 @@ def test_a_damaged_part_is_one_sentence(tmp_path, damage):
 
 def test_a_bit_that_flipped_on_the_disk_is_never_a_wrong_number(tmp_path):
     results = Results(tmp_path)
-    # Keys that look like nothing else: a flip in a key only makes a result unknown.
     for number in range(20):
         results.add(f"{number:032d}", dict.fromkeys(METRICS, number + 0.1234567))
     results.flush()
     (part,) = tmp_path.glob("part-*.parquet")
-    whole, told = part.read_bytes(), 0
-    for at in range(4, len(whole) // 2, 41):
+    whole = part.read_bytes()
+    assert Results(tmp_path)._rows == results._rows
+    for at in range(0, len(whole), 97):
         part.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
-        try:
-            read = Results(tmp_path)
-        except InputError:
-            told += 1
-        else:
-            assert all(read[key] == results[key] for key in results._rows if key in read), at
-    assert told > 50
+        with pytest.raises(InputError, match="delete it"):
+            Results(tmp_path)
 
 
 @pytest.mark.parametrize("place", ["file", "under a file", "something else"])
@@ -296,7 +291,7 @@ def test_ctrl_c_is_one_sentence_and_the_same_again_goes_on_to_the_same_numbers(t
         for _ in range(1200):
             if list(tmp_path.glob("kept/part-*")) or child.poll() is not None:
                 break
-            time.sleep(0.05)
+            time.sleep(0.05)  # noqa: TID251
         (os.killpg if group else os.kill)(child.pid, signal.SIGINT)
         out, err = child.communicate(timeout=60)
     finally:
