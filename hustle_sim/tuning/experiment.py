@@ -146,6 +146,8 @@ class _Work:
 
     def _collect(self) -> None:
         done, _ = wait(self._running, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
+        # A pool of threads that is shut down cancels what waits without a word to those who wait for it.
+        done = done or {future for future in self._running if future.cancelled()}
         # What is done is kept before anything is said about what failed beside it.
         errors = [(self._running[future], error) for future in done if (error := self._taken(future)) is not None]
         if done:

@@ -62,13 +62,14 @@ class Results:
         if self._folder is None or not self._unsaved:
             self._unsaved.clear()
             return
-        # Named by what is in it: two processes never choose one name for different rows.
-        name = hashlib.sha256("".join(self._unsaved).encode()).hexdigest()[:16]
         rows = pa.Table.from_pandas(pd.DataFrame(list(self._unsaved.values())), preserve_index=False)
-        draft = self._draft(name)
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows, sink)
+        written = sink.getvalue().to_pybytes()
+        draft = self._draft()
         try:
-            pq.write_table(rows, draft, write_page_checksum=True)
-            draft.replace(self._folder / f"part-{name}.parquet")
+            draft.write_bytes(written)
+            draft.replace(self._folder / _name(written))
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise self._unwritable(error) from None
@@ -79,16 +80,16 @@ class Results:
         if self._folder is None:
             return
         try:
-            draft = self._draft("check")
+            draft = self._draft()
             draft.touch()
             draft.unlink()
         except OSError as error:
             raise self._unwritable(error) from None
 
-    def _draft(self, name: str) -> Path:
+    def _draft(self) -> Path:
         # Two runs of the same experiment at once write the same parts.
         assert self._folder is not None
-        return self._folder / f".{name}-{os.getpid()}-{threading.get_ident()}.draft"
+        return self._folder / f".{os.getpid()}-{threading.get_ident()}.draft"
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(f"{self._folder}: results can't be written there: {error.strerror or error}")
@@ -104,10 +105,18 @@ class Results:
             raise InputError(f"{folder} holds something else ({others[0].name}): name an empty or new folder")
         for part in parts:
             try:
-                columns = [name for name in pq.read_schema(part).names if name not in _ABOUT]
-                rows = pq.read_table(part, columns=columns, page_checksum_verification=True).to_pylist()
+                written = part.read_bytes()
+                if part.name != _name(written):
+                    raise ValueError(f"{part} is not as it was written")
+                found = pq.read_table(pa.BufferReader(written))
+                rows = found.select([name for name in found.column_names if name not in _ABOUT]).to_pylist()
                 self._rows.update({row[KEY]: row for row in rows})
             except (OSError, KeyError, ValueError, pa.ArrowException):
                 raise InputError(
                     f"{part} can't be read as results of hustle_sim: delete it, and what was in it is simulated again"
                 ) from None
+
+
+def _name(written: bytes) -> str:
+    """What a file is called: by what is in it, so that damage shows, and no name stands for different rows."""
+    return f"part-{hashlib.sha256(written).hexdigest()[:16]}.parquet"
