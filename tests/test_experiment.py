@@ -1,5 +1,6 @@
 """Statistics that keep their word, results that outlive an interruption, and one sentence when it can't go on."""
 
+import itertools
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from test_executors import SHORT, Counting, Deadly, replications, same
 import hustle_sim as hs
 from hustle_sim import InputError, Policy
 from hustle_sim.analysis import METRICS
-from hustle_sim.tuning import experiment
+from hustle_sim.tuning import experiment, results
 from hustle_sim.tuning.experiment import Interrupted, Replication, measure_all
 from hustle_sim.tuning.results import Results
 from hustle_sim.tuning.statistics import independent_difference, mean_interval, paired_difference
@@ -211,6 +212,41 @@ def test_two_runs_of_one_experiment_may_write_to_one_folder_at_once(tmp_path):
     assert failures == []
     assert len(Results(tmp_path)) == 50
     assert not list(tmp_path.glob(".*"))
+
+
+def test_another_run_may_write_its_first_result_at_any_moment_while_a_folder_is_opened(tmp_path):
+    """The other run writes before each line that opening a folder goes through, in turn."""
+    for moment in itertools.count():
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        passed = 0
+
+        def write(folder=folder):
+            other = Results(folder)
+            other.add("theirs", {"x": 1})
+            other.flush()
+
+        def trace(frame, event, _, moment=moment, write=write):
+            nonlocal passed
+            if frame.f_code.co_filename != results.__file__:
+                return None
+            if event == "line":
+                if passed == moment:
+                    write()
+                passed += 1
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            opened = Results(folder)
+        finally:
+            sys.settrace(before)
+        assert len(opened) <= 1
+        if passed <= moment:
+            break
+        assert len(Results(folder)) == 1
+    assert moment > 10
 
 
 def test_a_simulation_that_fails_is_one_sentence_and_the_others_are_kept(tmp_path, monkeypatch):

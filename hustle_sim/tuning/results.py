@@ -97,12 +97,13 @@ class Results:
     def _read(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            parts = sorted(folder.glob("part-*.parquet"))
-            others = [path for path in folder.iterdir() if path not in parts and not path.name.startswith(".")]
+            # Looked at once: another run may write its first part between two looks.
+            there = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
         except OSError as error:
             raise InputError(f"{folder}: no place for results: {error.strerror or error}") from None
-        if others and not parts:
-            raise InputError(f"{folder} holds something else ({others[0].name}): name an empty or new folder")
+        parts = [path for path in there if path.match("part-*.parquet")]
+        if there and not parts:
+            raise InputError(f"{folder} holds something else ({there[0].name}): name an empty or new folder")
         for part in parts:
             try:
                 written = part.read_bytes()
