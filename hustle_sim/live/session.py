@@ -17,6 +17,7 @@ from typing import ClassVar, Self
 from hustle_sim.analysis import Run
 from hustle_sim.events import Event, StatusChanged
 from hustle_sim.live.background import LoopThread
+from hustle_sim.live.digest import Digest
 from hustle_sim.live.settings import Settings, live_world
 from hustle_sim.policy import Policy
 from hustle_sim.resilience.backend import Backend
@@ -96,7 +97,9 @@ class LiveSession:
         self._backend = backend
         self._store = store
         self._history = History(keep)
-        self.world = live_world(self._history)
+        self.digest = Digest()
+        """What is known of weeks; its times are loop times, as those of the events are."""
+        self.world = live_world(self._emit)
         self._monitor = HealthMonitor(backend, self.policy.probe, self.world, store)
         self._thread: LoopThread | None = None
         self._task: asyncio.Task[None] | None = None
@@ -197,6 +200,11 @@ class LiveSession:
         """The loop time of the start."""
         return self._origin_s
 
+    @property
+    def now_s(self) -> float:
+        """The loop time now; 0 before the start, and the time of the stop after it."""
+        return self._now_s()
+
     def start(self) -> None:
         """Begin to watch, and return at once. Raises RuntimeError if the session has run before."""
         with self._lifecycle:
@@ -264,6 +272,11 @@ class LiveSession:
         )
         self._last_run = (version, now_s, run)
         return run
+
+    def _emit(self, event: Event) -> None:
+        # First the digest: whoever sees the new version finds the event in both.
+        self.digest(event)
+        self._history(event)
 
     def _now_s(self) -> float:
         if self._thread is None:
