@@ -76,7 +76,7 @@ def open_probes(page):
 
 def test_a_first_visit_shows_a_finished_run_with_every_figure_drawn(visitor):
     page = visitor.go()
-    expect(page).to_have_title("hustle_sim")
+    expect(page).to_have_title("Simulate · hustle_sim")
     expect(card(page, "lost").locator(".value")).to_have_text("0")
     expect(card(page, "lost")).to_contain_text("better")
     expect(page.locator(".headline h2")).to_have_text("morning-outage · default · seed 7")

@@ -1,63 +1,70 @@
-"""The menu of places in the header: real links, so that each place has an address of its own."""
-
-# mypy: allow-subclassing-any
+"""What a place of the dashboard is, and how it and the frame speak with each other."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+from urllib.parse import parse_qsl, urlencode
 
-import panel as pn
-import param
-
-PLACES = {"simulate": "Simulate", "live": "Live", "queue": "Queue"}
-"""The places by their name in the address, in the order of the menu."""
-
-_ESM = """
-export function render({model}) {
-  const nav = document.createElement("nav")
-  nav.setAttribute("aria-label", "Places")
-  const draw = () => {
-    nav.replaceChildren(...model.places.map(([name, words]) => {
-      const link = document.createElement("a")
-      const address = new URL(window.location.href)
-      address.search = new URLSearchParams({place: name})
-      link.href = address.toString()
-      link.textContent = words
-      if (name === model.place) { link.setAttribute("aria-current", "page") }
-      link.addEventListener("click", (event) => {
-        if (event.metaKey || event.ctrlKey || event.shiftKey) { return }
-        event.preventDefault()
-        model.place = name
-      })
-      return link
-    }))
-  }
-  model.on(["place", "places"], draw)
-  draw()
-  return nav
-}
-"""
-
-_CSS = """
-:host { display: block; }
-nav { display: flex; gap: 4px; height: 100%; align-items: center; padding-left: 18px; }
-a { color: #C9D2E8; text-decoration: none; font: 500 15px/1 var(--bokeh-base-font, sans-serif); padding: 10px 14px;
-    border-radius: 8px; }
-a:hover { color: #fff; background: #ffffff1a; }
-a[aria-current=page] { color: #fff; background: #ffffff26; }
-a:focus-visible { outline: 3px solid #9DB4F5; outline-offset: 1px; }
-@media (max-width: 520px) { nav { padding-left: 2px; gap: 0; } a { padding: 10px 9px; font-size: 14px; } }
-"""
+Arguments: TypeAlias = Mapping[str, Any]
+"""What a visitor brings along: text from an address, or whatever another place hands over."""
 
 
-class Places(pn.custom.JSComponent):
-    """A menu; ``place`` is where the visitor is."""
+class View(Protocol):
+    """A place as one visitor sees it: something that Panel can show, and that knows whether it is seen."""
 
-    place = param.Selector(default="simulate", objects=list(PLACES))
-    places = param.List(default=[list(item) for item in PLACES.items()])
+    def seen(self, visible: bool) -> None:
+        """The visitor came here, or went elsewhere."""
 
-    _esm = _ESM
-    _stylesheets = [_CSS]  # noqa: RUF012 - as Panel declares it
+    def close(self) -> None:
+        """The visitor is gone: end what runs for them."""
 
-    def __init__(self, **params: Any) -> None:
-        super().__init__(**{"margin": 0, "height": 48, "sizing_mode": "stretch_width", **params})
+
+@runtime_checkable
+class Receiving(Protocol):
+    """A place that can be told what to show after it was built."""
+
+    def arrive(self, arguments: Arguments) -> None:
+        """Another place sent the visitor here with ``arguments``, or they went back to an address that holds them.
+
+        Bad ones are a sentence on the place's own notice, as in an address that somebody typed.
+        """
+
+
+class Frame(Protocol):
+    """What a place may ask of the dashboard around it."""
+
+    @property
+    def page(self) -> Any:
+        """The page; ``page.dark_theme`` says which theme it has."""
+
+    def open(self, place: str, **arguments: Any) -> None:
+        """Bring the visitor to another place; ``arguments`` are given to its ``arrive`` (or to its maker)."""
+
+    def set_address(self, place: str, arguments: Mapping[str, str], *, step: bool = False) -> None:
+        """Let the address say what ``place`` shows; ``step`` makes the back button return to what it said before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place by its ``name`` in the address and its ``title`` in the menu.
+
+    ``make`` builds it for a visitor at the first visit, from the frame and what they bring along.
+    """
+
+    name: str
+    title: str
+    make: Callable[[Frame, Arguments], View]
+
+
+def read_address(search: str, places: Mapping[str, Place], default: str) -> tuple[str, dict[str, str]]:
+    """The place and its arguments of the query part of an address; an unknown place is ``default``."""
+    arguments = dict(parse_qsl(search.removeprefix("?"), keep_blank_values=True))
+    place = arguments.pop("place", default)
+    return (place if place in places else default), arguments
+
+
+def write_address(place: str, arguments: Mapping[str, str]) -> str:
+    """The query part of an address: ``"?place=live&url=..."``."""
+    return "?" + urlencode({"place": place, **arguments})
