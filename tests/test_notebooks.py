@@ -1,4 +1,4 @@
-"""What stands in the saved notebooks reads well without a kernel. (That they run is tested by running them: nbmake.)"""
+"""What stands in the saved notebooks reads well without a kernel. (That they run: notebooks/conftest.py.)"""
 
 from pathlib import Path
 
