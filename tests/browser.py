@@ -77,7 +77,13 @@ def served(folder: Path, **environment: str) -> Iterator[Server]:
     process = subprocess.Popen(
         [sys.executable, "-c", "from hustle_sim.cli import main; main()", "serve", "--port", str(port)],
         cwd=folder,
-        env={**surroundings, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **environment},
+        env={
+            **surroundings,
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(ROOT),
+            "XDG_DATA_HOME": str(folder / "data"),
+            **environment,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -282,6 +282,18 @@ class TestRestart:
         assert restored.admit(0.0) is not None
 
 
+def test_the_tally_is_of_the_window_and_looking_changes_nothing():
+    it = breaker(min_calls=10, window_s=60)
+    assert it.tally(0.0).failed_share == 0.0
+    call(it, OK, 0.0, took_s=9.0)
+    call(it, FAILED, 30.0)
+    assert it.tally(30.0) == (2, 1, 1)
+    assert it.tally(30.0).failed_share == 0.5
+    assert it.tally(61.0) == (1, 1, 0)
+    assert it.tally(200.0) == (0, 0, 0)
+    assert it.tally(30.0) == (2, 1, 1)
+
+
 def test_subscribers_hear_of_each_change():
     it = breaker()
     heard = []

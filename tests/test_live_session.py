@@ -335,6 +335,7 @@ def session_start(session: LiveSession) -> datetime:
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     yield
     faults = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert not faults

@@ -181,6 +181,7 @@ def test_another_process_that_keeps_the_file_is_a_sentence(hustle, tmp_path, mon
 def test_the_usual_place_is_of_the_user_unless_the_environment_names_one(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HUSTLE_STORE", raising=False)
+    monkeypatch.delenv("HUSTLE_BACKEND_URL", raising=False)
     usual = default_store_path()
     assert usual.is_absolute()
     assert (usual.parent.name, usual.name) == ("hustle_sim", "queue.sqlite3")

@@ -1,4 +1,4 @@
-"""A live session: one backend watched in real time, in a thread of its own, for as many viewers as there are."""
+"""A live session: one backend watched and talked to in real time, in a thread of its own, for as many as there are."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from hustle_sim.analysis import Run
 from hustle_sim.events import Event, StatusChanged
 from hustle_sim.live.background import LoopThread
 from hustle_sim.live.digest import Digest
 from hustle_sim.live.settings import Settings, live_world
+from hustle_sim.live.store import open_target_store
 from hustle_sim.policy import Policy
 from hustle_sim.resilience.backend import Backend
-from hustle_sim.resilience.health import Health, HealthMonitor, Subscriber
+from hustle_sim.resilience.breaker import BreakerState, Tally
+from hustle_sim.resilience.coach import Coach, Delivery, Reply
+from hustle_sim.resilience.health import Health, Subscriber
 from hustle_sim.resilience.http import parse_url
-from hustle_sim.resilience.store import Store
+from hustle_sim.resilience.store import Item, ItemState, MemoryStore, Store
 
 logger = logging.getLogger("hustle_sim.live")
+
+T = TypeVar("T")
 
 KEEP_EVENTS = 20_000
 """Events that a session remembers: the oldest go first."""
@@ -72,12 +77,25 @@ class History:
         return events, is_cut
 
 
-class LiveSession:
-    """Watches a backend from ``start()`` to ``stop()``, and remembers what it saw. Every method is for any thread.
+@dataclass(frozen=True, slots=True)
+class BreakerView:
+    """The circuit breaker as a screen shows it; ``try_in_s`` is the time until it lets a call through, while open."""
 
-    An unreachable backend is no error: it is what one watches. ``policy`` (default ``Policy()``) says when it is
-    probed; ``store`` keeps the last verdict for the next session, and is closed with this one; ``keep`` is the
-    number of events that are remembered. A session runs once.
+    state: BreakerState
+    tally: Tally
+    try_in_s: float | None
+
+
+class LiveSession:
+    """Watches a backend from ``start()`` to ``stop()``, sends messages to it, and remembers what it saw.
+
+    It is a whole ``Coach`` for any number of people, whose every method is for any thread but the session's own. An
+    unreachable backend is no error: it is what one watches. ``policy`` (default ``Policy()``) is the coach's;
+    ``store`` keeps its queue, the last verdict and the breaker for the next session, and is closed with this one
+    (default: memory); ``keep`` is the number of events that are remembered. A session runs once.
+
+    A message that was taken into the queue stays in the store when the session stops, and is sent by the next
+    session that has this store.
     """
 
     _shared: ClassVar[dict[object, tuple[LiveSession, int]]] = {}
@@ -95,12 +113,14 @@ class LiveSession:
         self.policy = policy or Policy()
         self.label = label
         self._backend = backend
-        self._store = store
+        self._store: Store = MemoryStore() if store is None else store
         self._history = History(keep)
         self.digest = Digest()
         """What is known of weeks; its times are loop times, as those of the events are."""
         self.world = live_world(self._emit)
-        self._monitor = HealthMonitor(backend, self.policy.probe, self.world, store)
+        self._coach = Coach(backend, self.policy, self.world, self._store)
+        self._sending: dict[asyncio.Task[Any], None] = {}
+        self._is_ending = False
         self._thread: LoopThread | None = None
         self._task: asyncio.Task[None] | None = None
         self._lifecycle = threading.Lock()
@@ -128,10 +148,18 @@ class LiveSession:
         return cls(backend, policy, label=backend.url, store=store, keep=keep)
 
     @classmethod
-    def shared(cls, url: str, policy: Policy | None = None, *, settings: Settings | None = None) -> Seat:
+    def shared(
+        cls,
+        url: str,
+        policy: Policy | None = None,
+        *,
+        settings: Settings | None = None,
+        open_store: Callable[[], Store] | None = None,
+    ) -> Seat:
         """A seat in the one session that this process has for a URL and a policy; the first one starts it.
 
-        The session stops when the last seat is given up. Raises InputError as ``of_url`` does.
+        Its queue is in the file of that URL (see ``target_store_path``), or in what ``open_store()`` gives. The session
+        stops when the last seat is given up. Raises InputError as ``of_url`` does, and if the file can't be used.
         """
         settings = settings or Settings.load()
         policy = policy or Policy()
@@ -140,7 +168,8 @@ class LiveSession:
         with cls._shared_lock:
             session, seats = cls._shared.get(key, (None, 0))
             if session is None:
-                session = cls.of_url(url, policy, settings=settings)
+                store = open_target_store(url, settings) if open_store is None else open_store()
+                session = cls.of_url(url, policy, settings=settings, store=store)
                 session.start()
             cls._shared[key] = (session, seats + 1)
         return Seat(session, lambda: cls._leave(key))
@@ -163,7 +192,21 @@ class LiveSession:
     @property
     def health(self) -> Health:
         """What the indicator shows. A new object after each change, so ``is`` tells whether there was one."""
-        return self._monitor.health
+        return self._coach.health
+
+    @property
+    def breaker(self) -> BreakerView:
+        """The circuit breaker now."""
+        now_s, breaker = self._now_s(), self._coach.breaker
+        is_open = breaker.state is BreakerState.OPEN
+        return BreakerView(
+            breaker.state, breaker.tally(now_s), max(0.0, breaker.ready_at_s(now_s) - now_s) if is_open else None
+        )
+
+    @property
+    def notice(self) -> str:
+        """What a person should know of the queue's file, in one sentence; empty if all is well."""
+        return str(getattr(self._store, "notice", ""))
 
     @property
     def is_running(self) -> bool:
@@ -178,7 +221,7 @@ class LiveSession:
     @property
     def next_check_in_s(self) -> float | None:
         """Seconds until the next probe; None while one is in flight or nothing is watched."""
-        when_s = self._monitor.next_check_s
+        when_s = self._coach.monitor.next_check_s
         return None if when_s is None or not self.is_running else max(0.0, when_s - self._now_s())
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
@@ -186,7 +229,22 @@ class LiveSession:
 
         Returns the unsubscribe. A screen had better look at ``health`` when it draws.
         """
-        return self._monitor.subscribe(subscriber)
+        return self._coach.monitor.subscribe(subscriber)
+
+    def subscribe_deliveries(
+        self, subscriber: Callable[[Delivery], None], *, conversation: str | None = None
+    ) -> Callable[[], None]:
+        """Call ``subscriber(delivery)`` in the session's thread for each answer that comes after the fallback.
+
+        With ``conversation`` only for the messages of that one. Returns the unsubscribe. What comes when nobody is
+        subscribed, or through another session on the same file, is in the store: see ``items``.
+        """
+
+        def chosen(delivery: Delivery) -> None:
+            if conversation is None or delivery.conversation == conversation:
+                subscriber(delivery)
+
+        return self._coach.subscribe(chosen)
 
     def events_since(self, version: int) -> tuple[int, list[Event]]:
         """The version now, and the events after ``version``, for a screen that adds to what it has drawn.
@@ -217,7 +275,10 @@ class LiveSession:
         thread.submit(self._begin()).result()
 
     def stop(self) -> None:
-        """Stop watching and let go of the backend. What was seen can still be read. Stopping twice is harmless."""
+        """Stop watching and let go of the backend. What was seen can still be read. Stopping twice is harmless.
+
+        Whoever still waits for an answer gets the fallback, and the message goes to the queue.
+        """
         with self._lifecycle:
             thread = self._thread
             if self._is_over or thread is None:
@@ -244,9 +305,40 @@ class LiveSession:
 
         Raises RuntimeError if nothing is being watched.
         """
-        if self._thread is None or not self.is_running:
-            raise RuntimeError("the session is not running")
-        return self._thread.submit(self._monitor.probe_now())
+        return self._submit(self._coach.monitor.probe_now())
+
+    def send(
+        self, text: str, *, conversation: str = "", priority: int = 1, message_id: str | None = None
+    ) -> Future[Reply]:
+        """Send a message as ``Coach.send`` does: the future has a reply within the deadline. Returns at once.
+
+        Cancelling the future withdraws the message, unless it is safe in the queue already. Raises RuntimeError if the
+        session is not running; the future does so if it stopped before it took in the message.
+        """
+        return self._submit(self._send(text, conversation, priority, message_id))
+
+    def items(self, *states: ItemState, conversation: str | None = None) -> Future[list[Item]]:
+        """What the queue's store has in these states (all if none is named), in the order of adding.
+
+        With ``conversation`` only its messages. Raises as ``send`` does; the future raises StoreError.
+        """
+        return self._submit(self._items(states, conversation))
+
+    def counts(self) -> Future[Mapping[ItemState, int]]:
+        """The number of messages in each state. Raises as ``items`` does."""
+        return self._submit(self._store.counts())
+
+    def retry(self, message_id: str) -> Future[bool]:
+        """Send a message that was given up again, as ``RequestQueue.retry`` does. Raises as ``items`` does."""
+        return self._submit(self._coach.queue.retry(message_id))
+
+    def cancel(self, message_id: str) -> Future[bool]:
+        """Call off a message that waits in the queue, as ``RequestQueue.cancel`` does. Raises as ``items`` does."""
+        return self._submit(self._coach.queue.cancel(message_id))
+
+    def delete(self, message_id: str) -> Future[bool]:
+        """Forget a message that has ended; false if it is not there or pending. Raises as ``items`` does."""
+        return self._submit(self._store.delete(message_id))
 
     def run(self) -> Run:
         """What was seen so far, as a run: the same frames and figures as a simulated one.
@@ -292,23 +384,50 @@ class LiveSession:
                 self._begun = begun
         return self._begun + when_s - self._origin_s
 
-    async def _begin(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._watch())
+    def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        if self._thread is None or not self.is_running:
+            work.close()
+            raise RuntimeError("the session is not running")
+        return self._thread.submit(work)
 
-    async def _watch(self) -> None:
+    async def _begin(self) -> None:
+        begun = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._watch(begun))
+        await begun.wait()
+
+    async def _watch(self, begun: asyncio.Event) -> None:
         try:
-            await self._monitor.run()
+            async with self._coach:
+                begun.set()
+                await asyncio.get_running_loop().create_future()
         except Exception:
             logger.exception("The live session of %s has ended by a fault of its own.", self.label or "a backend")
         finally:
+            begun.set()
+            # The coach has put away what it had in hand; now what it stands on can go.
             await self._backend.aclose()
-            if self._store is not None:
-                await self._store.aclose()
+            await self._store.aclose()
+
+    async def _send(self, text: str, conversation: str, priority: int, message_id: str | None) -> Reply:
+        if self._is_ending:
+            raise RuntimeError("the session is not running")
+        task = asyncio.current_task()
+        assert task is not None
+        self._sending[task] = None
+        try:
+            return await self._coach.send(text, priority=priority, conversation=conversation, message_id=message_id)
+        finally:
+            del self._sending[task]
+
+    async def _items(self, states: tuple[ItemState, ...], conversation: str | None) -> list[Item]:
+        found = await self._store.items(*states)
+        return found if conversation is None else [item for item in found if item.conversation == conversation]
 
     async def _end(self) -> None:
+        self._is_ending = True
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task, *self._sending])
 
 
 class Seat:

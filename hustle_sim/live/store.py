@@ -7,6 +7,7 @@ An app that has a ``RequestQueue`` running calls its ``retry(id)`` and ``cancel(
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ import platformdirs
 
 from hustle_sim.inputs import InputError, closest
 from hustle_sim.live.settings import Settings
+from hustle_sim.resilience.http import parse_url
 from hustle_sim.resilience.sqlite_store import SQLiteStore
 from hustle_sim.resilience.store import ENDED, Item, ItemState
 
@@ -41,12 +43,41 @@ _LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 def default_store_path(settings: Settings | None = None) -> Path:
     """The queue's file: ``HUSTLE_STORE`` (environment or ``.env``), else one in the user's data directory.
 
-    Raises InputError if the settings can't be read.
+    The latter is the file of the configured backend, if there is one. Raises InputError if the settings can't be read.
     """
-    named = (Settings.load() if settings is None else settings).store
-    if named is not None:
-        return named.expanduser()
-    return platformdirs.user_data_path("hustle_sim", appauthor=False) / "queue.sqlite3"
+    settings = Settings.load() if settings is None else settings
+    if settings.store is not None:
+        return settings.store.expanduser()
+    if settings.backend_url is not None:
+        return target_store_path(settings.backend_url, settings)
+    return _data_path() / "queue.sqlite3"
+
+
+def target_store_path(url: str, settings: Settings | None = None) -> Path:
+    """The queue's file of one backend: a message goes to the backend that it was written for, and to no other.
+
+    ``HUSTLE_STORE`` names the file of the configured backend; every other URL has a file in the user's data directory
+    that is named after it. Raises InputError if the URL or the settings can't be used.
+    """
+    settings = Settings.load() if settings is None else settings
+    target = parse_url(url)
+    if settings.store is not None and settings.backend_url is not None and target == parse_url(settings.backend_url):
+        return settings.store.expanduser()
+    host = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in target.netloc.decode())
+    digest = hashlib.sha256(str(target).encode()).hexdigest()[:12]
+    return _data_path() / "queues" / f"{host[:60]}-{digest}.sqlite3"
+
+
+def open_target_store(url: str, settings: Settings | None = None) -> SQLiteStore:
+    """The store of ``target_store_path``. Raises InputError as it does, and if the file is something else."""
+    path = target_store_path(url, settings)
+    if path.exists():
+        check_store_file(path)
+    return SQLiteStore(path)
+
+
+def _data_path() -> Path:
+    return platformdirs.user_data_path("hustle_sim", appauthor=False)
 
 
 def open_store(path: str | Path | None = None) -> SQLiteStore:
@@ -68,7 +99,8 @@ def check_store_file(path: Path) -> None:
         raise InputError(f"{path}: no such file; the queue's usual one is {default_store_path()}") from None
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from None
-    if header and header != _HEADER and path.absolute() != default_store_path().absolute():
+    is_ours = path.absolute() == default_store_path().absolute() or path.parent == _data_path() / "queues"
+    if header and header != _HEADER and not is_ours:
         raise InputError(f"{path} is not a queue's file (those are SQLite databases); it was left as it is")
     if header == _HEADER and _is_foreign(path):
         raise InputError(f"{path} is a database of something else, and not a queue's file; it was left as it is")

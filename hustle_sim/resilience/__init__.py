@@ -4,7 +4,7 @@ It imports nothing of a simulation, a screen or a data frame, and could be lifte
 """
 
 from hustle_sim.resilience.backend import Backend, Response
-from hustle_sim.resilience.breaker import BreakerState, CircuitBreaker
+from hustle_sim.resilience.breaker import BreakerState, CircuitBreaker, Tally
 from hustle_sim.resilience.cache import ResponseCache
 from hustle_sim.resilience.coach import Coach, Delivery, Reply
 from hustle_sim.resilience.health import Health, HealthMonitor, Status
@@ -39,5 +39,6 @@ __all__ = [
     "Status",
     "Store",
     "StoreError",
+    "Tally",
     "World",
 ]

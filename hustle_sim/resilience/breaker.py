@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
+from typing import NamedTuple
 
 from hustle_sim.events import BreakerChanged
 from hustle_sim.policy import BreakerPolicy
@@ -32,6 +33,19 @@ def open_time_s(policy: BreakerPolicy, opened: int, retry_after_s: float | None,
     own_s = policy.open_s * policy.open_factor ** min(opened - 1, 64)
     jittered_s = own_s * (1 + policy.jitter * (2 * u - 1))
     return min(policy.open_max_s, max(jittered_s, retry_after_s or 0.0))
+
+
+class Tally(NamedTuple):
+    """The calls that the breaker judges by, and how many of them failed or were slow."""
+
+    calls: int
+    failed: int
+    slow: int
+
+    @property
+    def failed_share(self) -> float:
+        """0..1; 0 without calls."""
+        return self.failed / self.calls if self.calls else 0.0
 
 
 class _Window:
@@ -59,6 +73,12 @@ class _Window:
     def clear(self) -> None:
         self._calls.clear()
         self._failed = self._slow = 0
+
+    def tally(self, now_s: float) -> Tally:
+        oldest_s = now_s - self._span_s
+        # A copy is made in one step, so that other threads may ask.
+        recent = [call for call in self._calls.copy() if call[0] >= oldest_s]
+        return Tally(len(recent), sum(failed for _, failed, _ in recent), sum(slow for _, _, slow in recent))
 
     def tripped(self, policy: BreakerPolicy) -> str | None:
         """Why the breaker must open, or None."""
@@ -108,6 +128,10 @@ class CircuitBreaker:
     def subscribe(self, subscriber: Callable[[BreakerState], None]) -> None:
         """Call ``subscriber(state)`` after each change of state."""
         self._subscribers.append(subscriber)
+
+    def tally(self, now_s: float) -> Tally:
+        """What the calls in the window say now. For any thread."""
+        return self._window.tally(now_s)
 
     def ready_at_s(self, now_s: float) -> float:
         """The loop time from which on a call may be admitted: ``now_s`` itself unless open or at its limit."""

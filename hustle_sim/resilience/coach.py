@@ -45,11 +45,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An answer that came after the fallback. ``via`` is ``late`` (still in flight then) or ``queue``."""
+    """An answer that came after the fallback. ``via`` is ``late`` (still in flight then) or ``queue``.
+
+    ``conversation`` is the one that its message was sent in.
+    """
 
     message_id: str
     text: str
     via: str
+    conversation: str = ""
 
 
 def fallback_text(question: str, queued: bool) -> str:
@@ -313,7 +317,7 @@ class Coach:
             if message.saved:
                 await self.queue.delivered(message.id, text)
         if late:
-            self._publish(Delivery(message.id, text, "late"))
+            self._publish(Delivery(message.id, text, "late", message.conversation))
 
     async def _give_up(self, message: _Message) -> None:
         """No attempt worked: the message goes to the queue, and the person gets the second-best answer."""
@@ -381,7 +385,7 @@ class Coach:
         now_s = self._loop.time()
         self.cache.put(item.text, text, now_s)
         self._world.emit(MessageDelivered(now_s, self._client, item.id, "queue"))
-        self._publish(Delivery(item.id, text, "queue"))
+        self._publish(Delivery(item.id, text, "queue", item.conversation))
 
     def _publish(self, delivery: Delivery) -> None:
         for subscriber in tuple(self._subscribers.values()):
