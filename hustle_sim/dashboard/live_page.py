@@ -24,12 +24,12 @@ from hustle_sim.dashboard.live_state import (
     default_url,
     practice,
     summary,
+    take_seat,
     trouble,
     watch_policy,
 )
 from hustle_sim.dashboard.notices import Notice, prose
 from hustle_sim.inputs import InputError
-from hustle_sim.live.session import LiveSession
 from hustle_sim.live.settings import Settings, wall_time
 from hustle_sim.policy import Policy
 
@@ -167,7 +167,7 @@ class LivePage(pn.viewable.Viewer):
         try:
             url = (self.url.value or "").strip()
             policy = watch_policy(INTERVALS_S[self.interval.value], Policy.from_environment())
-            seat = await asyncio.to_thread(_take_seat, url, policy, self._settings)
+            seat = await asyncio.to_thread(take_seat, url, policy, self._settings)
         except InputError as error:
             self._notice.say(str(error))
             return
@@ -271,7 +271,3 @@ def _settings() -> tuple[Settings, str]:
         return Settings.load(), ""
     except InputError as error:
         return Settings.model_construct(), str(error)
-
-
-def _take_seat(url: str, policy: Policy, settings: Settings) -> Seat:
-    return LiveSession.shared(url or practice.url, policy, settings=settings)

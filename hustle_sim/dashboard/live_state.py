@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import statistics
+import tempfile
 import threading
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hustle_sim.analysis.palette import OUTCOME, STATUS
 from hustle_sim.events import Event, ProbeEnded, StatusChanged
 from hustle_sim.inputs import InputError, format_duration
 from hustle_sim.live.practice import PracticeBackend
+from hustle_sim.live.session import LiveSession, Seat
 from hustle_sim.policy import Policy
+from hustle_sim.resilience.sqlite_store import SQLiteStore
 
 if TYPE_CHECKING:
-    from hustle_sim.live.session import LiveSession
     from hustle_sim.live.settings import Settings
 
 INTERVALS_S = {"5 s": 5.0, "15 s": 15.0, "1 min": 60.0, "5 min": 300.0}
@@ -147,11 +150,16 @@ def word_of(status: str) -> str:
 
 
 class Practice:
-    """The practice backend of this process: started when it is first wanted, shared by all visitors."""
+    """The practice backend of this process: started when it is first wanted, shared by all visitors.
+
+    Its queue is in a temporary file, which outlives sessions and reloads of the page, and is gone with the process:
+    so is the backend that its messages were written for.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._backend: PracticeBackend | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.broken = ""
         """What is broken, in the words of the button; empty while it is well."""
 
@@ -168,6 +176,18 @@ class Practice:
     def is_at(self, url: str) -> bool:
         """Whether ``url`` is its address."""
         return self._backend is not None and self._backend.url.rstrip("/") == url.rstrip("/")
+
+    @property
+    def store_path(self) -> Path:
+        """The file of its queue."""
+        with self._lock:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="hustle-sim-", ignore_cleanup_errors=True)
+            return Path(self._folder.name) / "practice.sqlite3"
+
+    def open_store(self) -> SQLiteStore:
+        """Its queue, for one session."""
+        return SQLiteStore(self.store_path)
 
     def break_it(self, how: str) -> None:
         """Break it in one of the ways of ``BREAKAGES``. Raises InputError for another."""
@@ -186,8 +206,11 @@ class Practice:
         """End it."""
         with self._lock:
             backend, self._backend, self.broken = self._backend, None, ""
+            folder, self._folder = self._folder, None
         if backend is not None:
             backend.close()
+        if folder is not None:
+            folder.cleanup()
 
     def _running(self) -> PracticeBackend:
         with self._lock:
@@ -198,3 +221,13 @@ class Practice:
 
 practice = Practice()
 """The one of this process."""
+
+
+def take_seat(url: str, policy: Policy, settings: Settings) -> Seat:
+    """A seat in the session of a URL, or of the practice backend if it is empty. Raises InputError.
+
+    It may have to wait for a session to start: call it in a thread.
+    """
+    target = url or practice.url
+    open_store = practice.open_store if practice.is_at(target) else None
+    return LiveSession.shared(target, policy, settings=settings, open_store=open_store)
