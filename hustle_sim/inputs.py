@@ -63,6 +63,19 @@ def format_duration(seconds: float) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number)
 
 
+def write_duration(seconds: float) -> str:
+    """Seconds as ``parse_duration`` reads them back exactly: ``"1h17m"``, ``"0.35s"``, ``"30d"``."""
+    if not float(seconds).is_integer() or not 0 <= seconds < 1e12:
+        number = repr(float(seconds))
+        return number if "e" in number or "n" in number else f"{number}s"
+    rest, parts = int(seconds), []
+    for unit in ("d", "h", "m", "s"):
+        number_of, rest = divmod(rest, int(_UNITS_S[unit]))
+        if number_of:
+            parts.append(f"{number_of}{unit}")
+    return "".join(parts) or "0s"
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the known name nearest to a misspelt one, or a full stop."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

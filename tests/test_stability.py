@@ -109,7 +109,7 @@ def test_a_burst_can_come_once():
         {"duration_s": 1000, "clients": {"messages_per_hour": 3600, "profile": "burst", "burst_every_s": 100,
                                          "burst_lasts_s": 50, "bursts": 1, "burst_factor": 10}}
     )  # fmt: skip
-    rates = one.clients._rates(one.start)
+    rates = one.clients.rates(one.start)
     assert [next(rates) for _ in range(3)] == [(50.0, 1.0), (100.0, 10.0), (math.inf, 1.0)]
 
 

@@ -128,6 +128,18 @@ WAITING: Mapping[str, Look] = {
 }
 """What people have while they wait for the coach's answer."""
 
+MODE: Mapping[str, Look] = {
+    "refuse": Look("refuses connections", "#95091B", "#F0455C", glyph="✕"),
+    "flap": Look("down and up again", "#B0356B", "#F28AB2", glyph="⇅"),
+    "hang": Look("accepts, never answers", "#5B3A9E", "#B39AEF", glyph="∞"),
+    "error": Look("answers with an error", "#7A4B24", "#D9A06C", glyph="!"),
+    "bad_body": Look("cuts answers off", "#3E6B2F", "#93C47D", glyph="≠"),
+    "rate_limit": Look("turns away above a rate", "#A85B00", "#F0A03C", glyph="⊖"),
+    "brownout": Look("has less capacity", "#14667E", "#62BBD6", glyph="▾"),
+    "slow": Look("gets slower", "#846300", "#E5C33A", glyph="≈"),
+}
+"""What a backend does in an outage; on a timeline each mode has a pattern beside its colour."""
+
 _LINES = {"line": ("#22272B", "#F2F4F5"), "soft": ("#5C646B", "#AEB5BB"), "outage": ("#95091B", "#DF0720")}
 
 

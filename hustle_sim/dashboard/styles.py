@@ -10,18 +10,23 @@ from typing import Any
 
 import panel as pn
 
-from hustle_sim.analysis.palette import STATUS
+from hustle_sim.analysis.palette import MODE, STATUS
 
 _FONT = '"Roboto", "Segoe UI", system-ui, -apple-system, "Helvetica Neue", Arial, sans-serif'
+
+MODE_KEYS = {mode: "mode" + "".join(part.capitalize() for part in mode.split("_")) for mode in MODE}
+"""The names of the outages' colours in the theme, by mode: ``modeRateLimit``."""
 
 _LIGHT = {
     **{status: look.light for status, look in STATUS.items()},
     **{f"{status}Text": look.text for status, look in STATUS.items()},
+    **{MODE_KEYS[mode]: look.light for mode, look in MODE.items()},
     "better": "#127B5B", "worse": "#790B18", "quiet": "#5A6172", "line": "#DFE3EA",
     "card": "#FFFFFF", "well": "#F4F6F9",
 }  # fmt: skip
 _DARK = {
     **{status: look.dark for status, look in STATUS.items()},
+    **{MODE_KEYS[mode]: look.dark for mode, look in MODE.items()},
     "onlineText": "#5FD3BE", "degradedText": "#F1C426", "offlineText": "#FF8A93", "checkingText": "#AEB6F2",
     "better": "#5FD3BE", "worse": "#FF8A93", "quiet": "#A5ADBD", "line": "#333B4A",
     "card": "#1C222E", "well": "#141922",

@@ -39,8 +39,7 @@ RAMP_STEPS = 20
 # Steps of a shorter ramp could not be told apart late in a long scenario.
 _NO_RAMP_S = 0.001
 
-# The parameters of each mode with their defaults; None: has to be given, unless it is the optional retry_after_s.
-_PARAMETERS: dict[str, dict[str, float | int | None]] = {
+PARAMETERS: Mapping[str, Mapping[str, float | int | None]] = {
     "refuse": {"share": 1.0},
     "hang": {"share": 1.0},
     "error": {"share": 1.0, "status": 500},
@@ -50,6 +49,7 @@ _PARAMETERS: dict[str, dict[str, float | int | None]] = {
     "rate_limit": {"rate_per_s": None, "retry_after_s": None},
     "brownout": {"capacity_factor": 0.5},
 }
+"""The parameters of each mode with their defaults; None: has to be given, unless it is the optional retry_after_s."""
 
 
 def utc(moment: datetime) -> datetime:
@@ -96,11 +96,11 @@ class ModeSpec(BaseModel):
 
     @model_validator(mode="after")
     def _belongs_to_the_mode(self) -> Self:
-        known = _PARAMETERS.get(self.mode or "", {})
+        known = PARAMETERS.get(self.mode or "", {})
         for name in ("share", "status", "factor", "rate_per_s", "retry_after_s", "capacity_factor", "period_s", "duty"):
             if getattr(self, name) is not None and name not in known:
                 if self.mode is None:
-                    raise ValueError(f"{name} needs a mode: one of {', '.join(_PARAMETERS)}")
+                    raise ValueError(f"{name} needs a mode: one of {', '.join(PARAMETERS)}")
                 raise ValueError(f"{name} does not belong to mode {self.mode}, which has {', '.join(known)} and ramp_s")
         if self.mode == "rate_limit" and self.rate_per_s is None:
             raise ValueError("mode rate_limit needs rate_per_s")
@@ -110,7 +110,7 @@ class ModeSpec(BaseModel):
         """The outage from ``start_s`` to ``end_s``, with the mode's defaults where nothing is given."""
         assert self.mode is not None
         given: dict[str, Any] = {}
-        for name, default in _PARAMETERS[self.mode].items():
+        for name, default in PARAMETERS[self.mode].items():
             value = getattr(self, name)
             given["status_code" if name == "status" else name] = default if value is None else value
         return Outage(start_s, end_s, self.mode, ramp_s=self.ramp_s, **given)
@@ -189,7 +189,7 @@ class OutageSpec(ModeSpec):
         if replayed:
             self._can_be_replayed()
         elif self.mode is None:
-            raise ValueError(f"an outage needs a mode: one of {', '.join(_PARAMETERS)}")
+            raise ValueError(f"an outage needs a mode: one of {', '.join(PARAMETERS)}")
         if self.at_s is not None:
             if self.lasts_s is None:
                 raise ValueError("an outage with at_s needs lasts_s")
@@ -207,7 +207,7 @@ class OutageSpec(ModeSpec):
             raise ValueError("mode and ramp_s do not belong to a replay: say in modes what each impact does")
         for impact, mode in self.modes.items():
             if mode.mode is None:
-                raise ValueError(f"modes.{impact} needs a mode: one of {', '.join(_PARAMETERS)}")
+                raise ValueError(f"modes.{impact} needs a mode: one of {', '.join(PARAMETERS)}")
         providers = sorted({incident.provider for incident in self.incidents})
         if self.provider is not None and self.provider not in providers:
             raise ValueError(f"there is no incident of provider {self.provider!r}{closest(self.provider, providers)}")

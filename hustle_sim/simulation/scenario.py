@@ -138,7 +138,7 @@ class ClientsModel(_Part):
         if not self.messages_per_hour:
             return
         draw = draws.stream("client.arrival")
-        rates = self._rates(start)
+        rates = self.rates(start)
         begin_s, end_s, rate_per_s = 0.0, 0.0, 0.0
         for number in count():
             # What the gap costs in expected messages; each stretch of time pays its rate times its length.
@@ -171,8 +171,11 @@ class ClientsModel(_Part):
             return min(COMMON_QUESTIONS, int((COMMON_QUESTIONS + 1) ** (u / self.repeat_share))) - 1
         return COMMON_QUESTIONS + client + number * self.count
 
-    def _rates(self, start: datetime) -> Iterator[tuple[float, float]]:
-        """Ends of stretches of time in seconds since the start, and the messages per second until then."""
+    def rates(self, start: datetime) -> Iterator[tuple[float, float]]:
+        """Ends of stretches of time in seconds since the start, and a client's messages per second until then.
+
+        Without end: the last stretch is infinite, or days and bursts follow each other for ever.
+        """
         mean_per_s = self.messages_per_hour / _HOUR_S
         if self.profile == "daily":
             mean_weight = math.fsum(self.hour_weights) / 24
