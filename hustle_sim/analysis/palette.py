@@ -129,7 +129,7 @@ WAITING: Mapping[str, Look] = {
 """What people have while they wait for the coach's answer."""
 
 MODE: Mapping[str, Look] = {
-    "refuse": Look("refuses connections", "#95091B", "#F0455C", glyph="✕"),
+    "refuse": Look("refuses connections", "#95091B", "#FF5A6E", glyph="✕"),
     "flap": Look("down and up again", "#B0356B", "#F28AB2", glyph="⇅"),
     "hang": Look("accepts, never answers", "#5B3A9E", "#B39AEF", glyph="∞"),
     "error": Look("answers with an error", "#7A4B24", "#D9A06C", glyph="!"),

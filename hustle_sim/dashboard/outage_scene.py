@@ -107,7 +107,7 @@ def scene(scenario: Scenario, seed: int = EXAMPLE_SEED) -> dict[str, Any]:
 
 def _note(scenario: Scenario, most: float) -> str:
     kinds = {kind_of(spec) for spec in scenario.outages}
-    notes = [f"The grey line below: up to {most:,.0f} messages an hour."]
+    notes = [f"The grey band below: up to {most:,.0f} messages an hour."]
     if "random" in kinds:
         notes.append(f"Random outages are shown as an example, those of seed {EXAMPLE_SEED}; each seed has others.")
     if "replay" in kinds:

@@ -308,6 +308,7 @@ button { font: inherit; color: inherit; cursor: pointer; }
 .add { background: var(--mui-palette-primary-main); color: var(--mui-palette-primary-contrastText); border: none; }
 button:focus { outline: none; }
 button:focus-visible { outline: 3px solid var(--mui-palette-primary-main); outline-offset: 2px; }
+.defs { position: absolute; width: 0; height: 0; overflow: hidden; }
 .track { position: relative; border: 1px solid var(--mui-palette-hustle-line); border-radius: 8px 8px 0 0;
          background: var(--mui-palette-hustle-well); overflow: hidden; touch-action: pan-y; cursor: copy; }
 .grid i { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--mui-palette-hustle-line); }

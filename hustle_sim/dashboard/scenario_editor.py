@@ -41,16 +41,20 @@ from hustle_sim.dashboard.scenario_toml import TomlPanel
 from hustle_sim.inputs import InputError
 from hustle_sim.simulation.scenario import Scenario
 
+# A column has a button of its own for scrolling down, which must not take a cell.
 _GRID = """
+:host > .scroll-button { display: none; }
 :host { display: grid !important; grid-template-columns: repeat(auto-fill, minmax(min(100%, 150px), 1fr));
         gap: 14px 12px; align-items: start; width: 100%; }
 """
 _HALVES = """
+:host > .scroll-button { display: none; }
 :host { display: grid !important; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 20px;
         align-items: start; width: 100%; }
 :host > * { min-width: 0; }
 """
 _WHICH = re.compile(r"^outages\.\d+\.")
+_WIDE = ("mode", "name", "description")
 _NONE = "Choose an outage on the timeline to say exactly when it is and what it does, or add one."
 _GONE = "There is no outage: the backend is well all the time. Add one to see what it does."
 
@@ -85,6 +89,7 @@ class FieldRow:
         common: dict[str, Any] = {
             "label": field.label, "description": field.why, "size": "small", "variant": "outlined",
             "sizing_mode": "stretch_width", "width": None, "margin": 0,
+            "styles": {"grid-column": "span 2"} if key in _WIDE else {},
         }  # fmt: skip
         if field.choices:
             options: Any = list(field.choices)

@@ -43,10 +43,10 @@ SCENARIO_FIELDS = (
 
 _LABELS = {
     "at_s": "Begins after", "lasts_s": "Lasts", "mtbf_s": "Time between", "gap": "Gaps", "gap_cv": "Burstiness (cv)",
-    "ramp_s": "Grows over", "share": "Requests touched", "capacity_factor": "Capacity left", "duty": "Down for",
+    "ramp_s": "Grows over", "share": "Share hit", "capacity_factor": "Capacity left", "duty": "Down for",
     "factor": "Slower", "rate_per_s": "Rate limit", "retry_after_s": "Retry-After", "period_s": "Period",
     "clients.count": "People", "clients.messages_per_hour": "Each writes", "clients.profile": "Through the day",
-    "duration_s": "Duration", "warm_up_s": "Warm-up", "backend.error_rate": "Fails on a good day",
+    "duration_s": "Duration", "warm_up_s": "Warm-up", "backend.error_rate": "Usual errors",
     "backend.capacity": "Serves at once", "backend.waiting_room": "May wait", "backend.background_per_s": "Other load",
 }  # fmt: skip
 _UNITS = {"share": "%", "s": "", "times": "×", "clients": "", "requests/s": "/s", "messages/h": "/h", "requests": ""}

@@ -139,7 +139,6 @@ export function render({model}) {
     problem.hidden = !model.problem
   }
   const doing = () => {
-    edit.textContent = model.editing ? "Close the editor" : "Edit"
     edit.setAttribute("aria-expanded", String(model.editing))
   }
   const take = async (given) => {
@@ -226,6 +225,7 @@ button:focus-visible, .option:focus-visible { outline: 3px solid var(--mui-palet
 .act { padding: 6px 12px; border-radius: 8px; border: 1px solid var(--mui-palette-hustle-line); font-size: 13px;
        background: transparent; min-height: 34px; }
 .act:hover { border-color: var(--mui-palette-primary-main); }
+.act[aria-expanded=true] { border-color: var(--mui-palette-primary-main); color: var(--mui-palette-primary-main); }
 .problem { margin: 8px 0 0; padding: 8px 10px; border-radius: 8px; font-size: 13px; line-height: 1.45;
            border: 1px solid var(--mui-palette-hustle-line); border-left: 5px solid var(--mui-palette-hustle-offline);
            overflow-wrap: anywhere; }

@@ -123,5 +123,7 @@ class ScenarioPicker(pn.viewable.Viewer):
     def _edit(self) -> None:
         if self._editor is None:
             self._editor = ScenarioEditor(changed=self._on_edited, closed=self._toggle)
-            self.editor.append(self._editor)
         self._editor.show(self._history, self._home)
+        if not self.editor.objects:
+            # Last, so that the browser gets it with something to show.
+            self.editor.append(self._editor)

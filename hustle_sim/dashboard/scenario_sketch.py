@@ -99,7 +99,7 @@ def load(clients: ClientsModel, start: datetime, duration_s: float, bins: int = 
 def sketch(scenario: Scenario, prefix: str = "sketch") -> str:
     """The drawing as an SVG element of ``WIDTH`` by ``HEIGHT``; ``prefix`` keeps its patterns apart from others'."""
     drawn: list[str] = []
-    glyphs: list[tuple[float, str]] = []
+    glyphs: list[tuple[float, float, str]] = []
     modes: dict[str, None] = {}
     for index in range(len(scenario.outages)):
         edge = -1.0
@@ -112,8 +112,9 @@ def sketch(scenario: Scenario, prefix: str = "sketch") -> str:
             if right <= edge:
                 continue
             edge = right
-            drawn.append(_bar(scenario, outage, left, right, prefix))
-            glyphs.append(((left + right) / 2, outage.mode))
+            top = _FLOOR - (0.25 + 0.75 * outage.severity) * (_FLOOR - _TOP)
+            drawn.append(_bar(scenario, outage, left, right, top, prefix))
+            glyphs.append(((left + right) / 2, top - 4, outage.mode))
     return (
         f'<svg class="sketch" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_label(scenario))}">'
         f"<defs>{patterns(prefix, modes)}</defs>"
@@ -122,8 +123,7 @@ def sketch(scenario: Scenario, prefix: str = "sketch") -> str:
     )
 
 
-def _bar(scenario: Scenario, outage: Outage, left: float, right: float, prefix: str) -> str:
-    top = _FLOOR - (0.25 + 0.75 * outage.severity) * (_FLOOR - _TOP)
+def _bar(scenario: Scenario, outage: Outage, left: float, right: float, top: float, prefix: str) -> str:
     grown = min(right, left + outage.ramp_s / scenario.duration_s * WIDTH)
     return (
         f'<path d="M{left:.1f} {_FLOOR}L{grown:.1f} {top:.1f}H{right:.1f}V{_FLOOR}z" '
@@ -131,14 +131,14 @@ def _bar(scenario: Scenario, outage: Outage, left: float, right: float, prefix: 
     )
 
 
-def _glyphs(found: list[tuple[float, str]]) -> str:
+def _glyphs(found: list[tuple[float, float, str]]) -> str:
     """One above each outage, as long as there is room."""
     drawn, edge = [], -20.0
-    for at, mode in sorted(found):
+    for at, floor, mode in sorted(found):
         middle = min(max(at, 6.0), WIDTH - 6.0)
         if middle - edge >= 13:
             edge = middle
-            drawn.append(f'<text x="{middle:.1f}" y="11" fill="{colour(mode)}">{MODE[mode].glyph}</text>')
+            drawn.append(f'<text x="{middle:.1f}" y="{floor:.1f}" fill="{colour(mode)}">{MODE[mode].glyph}</text>')
     return "".join(drawn)
 
 

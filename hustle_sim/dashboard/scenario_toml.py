@@ -42,17 +42,17 @@ export function render({model}) {
   const draw = () => {
     const lines = model.text.replace(/\\n$/, "").split("\\n")
     const old = before && new Set(before)
-    let first = null
+    let last = null
     page.replaceChildren(...lines.map((text) => {
       const line = element("span", text.startsWith("#") ? "line said" : "line", text + "\\n")
       if (old && !old.has(text)) {
         line.classList.add("changed")
-        first ??= line
+        last = line
       }
       return line
     }))
     before = lines
-    if (first) { page.scrollTop = first.offsetTop - page.offsetTop - page.clientHeight / 3 }
+    if (last) { page.scrollTop = last.offsetTop - page.clientHeight * 2 / 3 }
   }
   copy.addEventListener("click", async () => {
     try {
