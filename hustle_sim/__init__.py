@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hustle_sim.tuning.sensitivity import sensitivity
     from hustle_sim.tuning.stability import stability
     from hustle_sim.tuning.sweep import sweep
+    from hustle_sim.tuning.tune import tune
     from hustle_sim.tuning.warm_up import warm_up
 
 # What needs SciPy and more is imported when it is asked for: worker processes and the command line start faster.
@@ -35,6 +36,7 @@ _LATER = {
     "stability": "hustle_sim.tuning.stability",
     "load_table": "hustle_sim.tuning.saved",
     "sweep": "hustle_sim.tuning.sweep",
+    "tune": "hustle_sim.tuning.tune",
     "warm_up": "hustle_sim.tuning.warm_up",
 }
 
@@ -58,6 +60,7 @@ __all__ = [
     "simulate_client",
     "stability",
     "sweep",
+    "tune",
     "warm_up",
 ]
 

@@ -94,7 +94,7 @@ def compare(
             max_replications=max_replications, results=kept, progress=tell,
         )  # fmt: skip
 
-    _print(_worked(work, results, out), as_json)
+    _print(worked(work, results, out), as_json)
 
 
 def sweep(
@@ -126,7 +126,7 @@ def sweep(
     out: OutOption = None,
 ) -> None:
     """Change fields of a policy, and say what each point does, with its uncertainty."""
-    axes = _axes(fields)
+    axes = axes_of(fields, "--field")
     ranges = any(isinstance(values, tuple) for values in axes.values())
     chosen_design: Any = design or ("latin-hypercube" if ranges else "grid")
 
@@ -138,17 +138,17 @@ def sweep(
             metrics=metrics, results=kept, progress=tell,
         )  # fmt: skip
 
-    _print(_worked(work, results, out), as_json)
+    _print(worked(work, results, out), as_json)
 
 
 def again(
-    folder: Annotated[Path, typer.Argument(help="A folder that --out of compare or sweep has made.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that --out of compare, sweep or tune has made.")],
     executor: ExecutorOption = None,
     results: ResultsOption = None,
     as_json: JsonOption = False,
     out: OutOption = None,
 ) -> None:
-    """Make a saved comparison or sweep again, from what it says of itself, and say whether the numbers are the same."""
+    """Make a saved table again, from what it says of itself, and say whether the numbers are the same."""
     from hustle_sim.tuning.saved import load_table
 
     before = load_table(folder)
@@ -156,7 +156,7 @@ def again(
     def work(kept: Results, tell: Callable[[Progress], None]) -> Table:
         return before.again(executor=executor, results=kept, progress=tell)  # type: ignore[no-any-return]
 
-    table = _worked(work, results, out)
+    table = worked(work, results, out)
     _print(table, as_json)
     same = before.runs.equals(table.runs)
     words = "The numbers are the same, to the last bit." if same else "The numbers are not those that were saved."
@@ -165,7 +165,7 @@ def again(
         raise typer.Exit(1)
 
 
-def _worked(work: Callable[[Results, Callable[[Progress], None]], Any], folder: Path | None, out: Path | None) -> Any:
+def worked(work: Callable[[Results, Callable[[Progress], None]], Any], folder: Path | None, out: Path | None) -> Any:
     """Do the work with a progress bar; Ctrl-C says what is kept, and ends with 130. The table is saved in ``out``."""
     with _interruptible(folder) as results:
         from hustle_sim.tuning.results import Results
@@ -226,8 +226,8 @@ def _precision(settings: Sequence[str] | None) -> dict[str, float] | None:
     return wanted or None
 
 
-def _axes(settings: Sequence[str]) -> dict[str, Any]:
-    """``retry.base_s=0.1,0.5,2`` as a list, ``request.deadline_s=4..12`` as a range."""
+def axes_of(settings: Sequence[str], option: str) -> dict[str, Any]:
+    """``retry.base_s=0.1,0.5,2`` as a list, ``request.deadline_s=4..12`` as a range; ``option`` is named in errors."""
     axes: dict[str, Any] = {}
     for setting in settings:
         field, sign, text = setting.partition("=")
@@ -236,14 +236,14 @@ def _axes(settings: Sequence[str]) -> dict[str, Any]:
         parts = [low, high] if dots else text.split(",")
         if not sign or not all(part.strip() for part in parts):
             raise InputError(
-                f"--field {setting}: write a field and values, such as --field retry.base_s=0.1,0.5,2, or a range, "
-                "such as --field request.deadline_s=4..12"
+                f"{option} {setting}: write a field and values, such as {option} retry.base_s=0.1,0.5,2, or a range, "
+                f"such as {option} request.deadline_s=4..12"
             )
         if field in axes:
-            raise InputError(f"--field {setting}: {field} is named twice; write all its values at once")
+            raise InputError(f"{option} {setting}: {field} is named twice; write all its values at once")
         values = [_value(part.strip()) for part in parts]
         if dots and any(isinstance(value, bool | str) for value in values):
-            raise InputError(f"--field {setting}: a range goes from a number to a number, such as 4..12")
+            raise InputError(f"{option} {setting}: a range goes from a number to a number, such as 4..12")
         axes[field] = tuple(values) if dots else values
     return axes
 
@@ -273,6 +273,8 @@ def _print(table: Any, as_json: bool) -> None:
         print_json({"about": table.about, "rows": rows})
     elif isinstance(table, Comparison):
         _print_comparison(table)
+    elif table.KIND == "tuning":
+        console.print(table.report(), markup=False, highlight=False, soft_wrap=True)
     else:
         _print_sweep(table)
 

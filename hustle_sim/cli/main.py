@@ -21,6 +21,7 @@ from hustle_sim.cli.policies import policy_app
 from hustle_sim.cli.queue import queue_app
 from hustle_sim.cli.simulating import replay, run, scenarios, soak
 from hustle_sim.cli.studies import sensitivity, stability, warm_up
+from hustle_sim.cli.tune import tune
 from hustle_sim.cli.watching import probe, serve
 from hustle_sim.inputs import InputError
 
@@ -33,7 +34,7 @@ app = typer.Typer(
 )
 
 for command in (
-    run, scenarios, explain, lint, compare, sweep, sensitivity, stability, warm_up, again,
+    run, scenarios, explain, lint, compare, sweep, tune, sensitivity, stability, warm_up, again,
     check, export, probe, serve, soak, replay,
 ):  # fmt: skip
     app.command()(command)

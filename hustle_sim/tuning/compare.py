@@ -17,7 +17,14 @@ from hustle_sim.simulation import Scenario
 from hustle_sim.tuning.executors import Workers
 from hustle_sim.tuning.experiment import Progress, Replication, measure_all
 from hustle_sim.tuning.results import Results
-from hustle_sim.tuning.statistics import LEVEL, Interval, independent_difference, mean_interval, paired_difference
+from hustle_sim.tuning.statistics import (
+    LEVEL,
+    Interval,
+    independent_difference,
+    mean_interval,
+    paired_difference,
+    verdict,
+)
 from hustle_sim.tuning.table import Table, metrics_of, policy_of, scenarios_of, seeds_of
 
 if TYPE_CHECKING:
@@ -168,21 +175,10 @@ def _rows(
                     "difference_low": against.low,
                     "difference_high": against.high,
                     "pairs": against.n,
-                    "verdict": _verdict(metric, against) if name != baseline else "",
+                    "verdict": verdict(METRICS[metric].better, against) if name != baseline else "",
                 }
                 rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _verdict(metric: str, difference: Interval) -> str:
-    better = METRICS[metric].better
-    if better == "none" or math.isnan(difference.mean):
-        return ""
-    if difference.mean == difference.low == difference.high == 0:
-        return "same"
-    if not difference.excludes_zero:
-        return "unsure"
-    return "better" if (difference.mean < 0) == (better == "lower") else "worse"
 
 
 def _looks(first: int, most: int) -> list[int]:

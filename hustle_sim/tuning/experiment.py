@@ -112,7 +112,7 @@ class _Work:
         self._cancelled = cancelled
         self._texts: dict[int, str] = {}
         self._done = 0
-        self._began_s = self._saved_s = _now_s()
+        self._began_s = self._saved_s = now_s()
 
     def run(self) -> None:
         """Work until every replication is measured."""
@@ -152,9 +152,9 @@ class _Work:
         errors = [(self._running[future], error) for future in done if (error := self._taken(future)) is not None]
         if done:
             self._tell()
-        if _now_s() - self._saved_s > _SAVE_EVERY_S:
+        if now_s() - self._saved_s > _SAVE_EVERY_S:
             self._kept.flush()
-            self._saved_s = _now_s()
+            self._saved_s = now_s()
         for key, error in errors:
             if has_died(error):
                 raise _Died(error)
@@ -232,7 +232,7 @@ class _Work:
         if self._progress is None:
             return
         left = len(self._missing) - self._done
-        left_s = (_now_s() - self._began_s) / self._done * left if self._done else float("nan")
+        left_s = (now_s() - self._began_s) / self._done * left if self._done else float("nan")
         self._progress(Progress(self._done, len(self._missing), left_s))
 
 
@@ -267,6 +267,7 @@ def _keys(replications: Sequence[Replication]) -> list[str]:
     ]
 
 
-def _now_s() -> float:
-    # Real time on purpose: how long people wait for an experiment.
+def now_s() -> float:
+    """Seconds on a clock that only goes forward: how long people wait for an experiment."""
+    # Real time on purpose.
     return time.perf_counter()  # noqa: TID251

@@ -57,15 +57,19 @@ class Slo:
     @classmethod
     def load(cls, path: str | Path) -> Slo:
         """Read a TOML file such as ``EXAMPLE``. Raises InputError with one sentence that names file and place."""
-        tables = read_toml(Path(path))
+        return cls.of_tables(read_toml(Path(path)), str(path))
+
+    @classmethod
+    def of_tables(cls, tables: Mapping[str, Any], where: str) -> Slo:
+        """The limits in tables such as those of ``EXAMPLE``; ``where`` names them in the sentence of an InputError."""
         for name in tables:
             if name not in ("limits", "scenarios"):
-                raise InputError(f"{path}: {name} is no table of limits{closest(name, ('limits', 'scenarios'))}")
-        limits = _limits(tables.get("limits", {}), f"{path}: limits")
-        named = _table(tables.get("scenarios", {}), f"{path}: scenarios")
-        scenarios = {name: _limits(inner, f"{path}: scenarios.{name}") for name, inner in named.items()}
+                raise InputError(f"{where}: {name} is no table of limits{closest(name, ('limits', 'scenarios'))}")
+        limits = _limits(tables.get("limits", {}), f"{where}: limits")
+        named = _table(tables.get("scenarios", {}), f"{where}: scenarios")
+        scenarios = {name: _limits(inner, f"{where}: scenarios.{name}") for name, inner in named.items()}
         if not limits and not any(scenarios.values()):
-            raise InputError(f"{path} has no limits: write some, such as [limits] and lost = {{ at_most = 0 }}")
+            raise InputError(f"{where} has no limits: write some, such as [limits] and lost = {{ at_most = 0 }}")
         return cls(limits, scenarios)
 
     def of(self, scenario: str) -> dict[str, Limit]:

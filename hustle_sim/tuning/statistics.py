@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from scipy import special
 Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.95
+
+Verdict = Literal["better", "worse", "same", "unsure", ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,20 @@ def independent_difference(mine: npt.ArrayLike, theirs: npt.ArrayLike, level: fl
     parts = variances[0] ** 2 / (len(left) - 1) + variances[1] ** 2 / (len(right) - 1)
     freedom = sum(variances) ** 2 / parts if parts else n - 1
     return _around(float(left.mean() - right.mean()), error, freedom, n, level)
+
+
+def verdict(better: str, difference: Interval) -> Verdict:
+    """What a difference says of a metric in which ``better`` (``lower | higher | none``) is good.
+
+    ``same``: no replication differed; ``unsure``: the interval holds zero; empty where there is nothing to say.
+    """
+    if better == "none" or math.isnan(difference.mean):
+        return ""
+    if difference.mean == difference.low == difference.high == 0:
+        return "same"
+    if not difference.excludes_zero:
+        return "unsure"
+    return "better" if (difference.mean < 0) == (better == "lower") else "worse"
 
 
 def _known(values: npt.ArrayLike) -> Floats:
