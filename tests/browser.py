@@ -70,12 +70,12 @@ class Server:
 
 
 @contextmanager
-def served(folder: Path, **environment: str) -> Iterator[Server]:
+def served(folder: Path, *options: str, port: int | None = None, **environment: str) -> Iterator[Server]:
     """A dashboard on a free port, from ``folder``, with only these variables of ours in its environment."""
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("HUSTLE_")}
-    port = free_port()
+    port = free_port() if port is None else port
     process = subprocess.Popen(
-        [sys.executable, "-c", "from hustle_sim.cli import main; main()", "serve", "--port", str(port)],
+        [sys.executable, "-c", "from hustle_sim.cli import main; main()", "serve", "--port", str(port), *options],
         cwd=folder,
         env={
             **surroundings,

@@ -490,16 +490,17 @@ def test_the_practice_backend_breaks_in_every_way_that_has_a_button_and_is_mende
 @pytest.mark.real
 def test_a_port_that_was_asked_for_and_is_taken_is_a_sentence_and_the_usual_one_gives_way():
     from hustle_sim.dashboard import serving
+    from hustle_sim.dashboard.serving import Serving
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"port {port} is taken"):
-            serving._bound(port, "127.0.0.1")
+            serving.bound(Serving(port=port))
         usual, serving.PORT = serving.PORT, port
         try:
-            server = serving._bound(None, "127.0.0.1")
+            server = serving.bound(Serving())
         finally:
             serving.PORT = usual
         assert server.port != port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,14 @@ from hustle_sim.policy import Policy
 
 if TYPE_CHECKING:
     from hustle_sim.live import Settings
+
+
+class Auth(enum.StrEnum):
+    """Ways to log in to a served dashboard."""
+
+    NONE = "none"
+    BASIC = "basic"
+    OAUTH = "oauth"
 
 
 def probe(
@@ -35,12 +44,38 @@ def probe(
 
 def serve(
     port: Annotated[int | None, typer.Option(help="The port; default: 5006, or a free one if that is taken.")] = None,
-    show: Annotated[bool, typer.Option(help="Open the browser.")] = False,
+    address: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 is all of this machine's.")
+    ] = "127.0.0.1",
+    auth: Annotated[
+        Auth,
+        typer.Option(help="Who may come in: everyone, whoever knows HUSTLE_PASSWORD, or whom an OAuth provider knows."),
+    ] = Auth.NONE,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A host under which people open it, such as tools.example.com. Repeatable.", metavar="HOST"),
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="The path under which a proxy offers it, such as /hustle.")] = "",
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="Believe the X-Forwarded-... headers of a reverse proxy.")
+    ] = False,
+    show: Annotated[bool, typer.Option("--show", help="Open the browser.")] = False,
 ) -> None:
-    """Serve the dashboard on this machine (loopback only)."""
-    from hustle_sim.dashboard import serve as serve_dashboard
+    """Serve the dashboard: on this machine only, or to others with --address, --auth and --allow-origin.
 
-    serve_dashboard(port=port, show=show)
+    Secrets come from the environment or .env. For basic: HUSTLE_PASSWORD or HUSTLE_CREDENTIALS_FILE. For oauth:
+    HUSTLE_OAUTH_PROVIDER, HUSTLE_OAUTH_KEY, HUSTLE_OAUTH_SECRET, HUSTLE_COOKIE_SECRET. GET /health tells how it is.
+    """
+    from hustle_sim.dashboard import serve as serve_dashboard
+    from hustle_sim.dashboard.serving import Serving, exposed
+
+    serving = Serving.of(
+        port=port, address=address, prefix=prefix, origins=allow_origin or (), behind_proxy=behind_proxy,
+        auth=auth.value,
+    )  # fmt: skip
+    if warning := exposed(serving):
+        err.print(f"Warning: {warning}", markup=False, soft_wrap=True)
+    serve_dashboard(serving, show=show)
 
 
 async def _probe_once(settings: Settings, policy: Policy) -> None:

@@ -14,9 +14,11 @@ import panel_material_ui as pmui
 import param
 
 from hustle_sim.dashboard import styles
-from hustle_sim.dashboard.lifetime import free_at_end
+from hustle_sim.dashboard.icon import ICON
+from hustle_sim.dashboard.lifeline import Lifeline
+from hustle_sim.dashboard.lifetime import broken, free_at_end
 from hustle_sim.dashboard.live_page import LivePage
-from hustle_sim.dashboard.menu import Menu
+from hustle_sim.dashboard.menu import THEME_COOKIE, Menu
 from hustle_sim.dashboard.notices import Notice
 from hustle_sim.dashboard.places import Arguments, Place, Receiving, View, read_address, write_address
 from hustle_sim.dashboard.queue_page import QueuePage
@@ -59,19 +61,21 @@ class App(pn.viewable.Viewer):
         self._kept = {name: arguments.pop(name) for name in _OF_THE_PAGE if name in arguments}
         self.menu = Menu(
             on_back=self._back, title=TITLE, place=first,
-            places=[[place.name, place.title] for place in self._places.values()],
+            places=[[place.name, place.title] for place in self._places.values()], can_leave=bool(pn.state.user),
         )  # fmt: skip
         self.page = pmui.Page(
             title="",
             main=[self._room],
-            header=[self.menu],
+            header=[self.menu, Lifeline()],
             theme_config=styles.THEME,
             sx=styles.PAGE_SX,
             busy_indicator=None,
+            favicon=ICON,
             meta_title=TITLE,
             meta_description="What an outage of an AI backend does to the people who use an app, and what to tune.",
             meta_viewport="width=device-width, initial-scale=1.0",
         )
+        self.page.param.watch(self._on_theme, "dark_theme")
         self._visit(first, arguments, step=False)
         self.menu.param.watch(lambda event: self._visit(event.new, None, step=True), "place")
 
@@ -145,6 +149,12 @@ class App(pn.viewable.Viewer):
         }
         self.menu.param.update(addresses=addresses, address={"search": addresses[self.place], "step": step})
 
+    def _on_theme(self, event: Any) -> None:
+        """What the visitor chose is remembered by the browser, and no longer what the address says."""
+        self._kept.pop("theme", None)
+        self.menu.theme = "dark" if event.new else "default"
+        self._write(step=False)
+
     def _close(self) -> None:
         for name, view in self._built.items():
             try:
@@ -157,12 +167,23 @@ class App(pn.viewable.Viewer):
 def create_app() -> pmui.Page:
     """The page for a new visitor; a page that says so if it could not be built."""
     try:
-        app = App(search=_search())
+        return make_app()
     except Exception:
         logger.exception("The dashboard could not be built.")
+        broken(pn.state.curdoc)
         notice = Notice()
         notice.say(_BROKEN)
         return pmui.Page(title=TITLE, main=[pn.Column(notice, margin=20)], theme_config=styles.THEME, sx=styles.PAGE_SX)
+
+
+def make_app() -> pmui.Page:
+    """The page for a new visitor."""
+    if pn.state.curdoc is not None:
+        # What is said about a lost line, and what is done about it, is the Lifeline's.
+        pn.state.curdoc.config.update(reconnect_session=False, notifications=None, notify_connection_status=False)
+        if pn.state.cookies.get(THEME_COOKIE) == "dark" and "theme" not in pn.state.session_args:
+            pn.config.theme = "dark"
+    app = App(search=_search())
     # Panel keeps both for longer than a session: they must not hold what the session owns.
     pn.config.exception_handler = _weakly(app.crashed)
     free_at_end(app.page, app.closers)

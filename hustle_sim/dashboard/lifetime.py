@@ -10,11 +10,26 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import panel as pn
 import panel_material_ui as pmui
 
 logger = logging.getLogger("hustle_sim.dashboard")
+
+
+_broken: WeakSet[Any] = WeakSet()
+
+
+def broken(document: Any) -> None:
+    """Remember that the page in ``document`` could not be built: the server answers with an error."""
+    if document is not None:
+        _broken.add(document)
+
+
+def is_broken(document: Any) -> bool:
+    """Whether the page in ``document`` could not be built."""
+    return document in _broken
 
 
 def free_at_end(page: pmui.Page, closers: list[Callable[[], None]]) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 import panel as pn
 import param
 
+THEME_COOKIE = "hustle_theme"
+"""Where the browser remembers the theme."""
+
 _ESM = """
 export function render({model}) {
   const header = document.createElement("div")
@@ -30,6 +33,13 @@ export function render({model}) {
   const nav = document.createElement("nav")
   nav.setAttribute("aria-label", "Places")
   header.append(skip, brand, nav)
+  if (model.can_leave) {
+    const leave = document.createElement("a")
+    leave.className = "leave"
+    leave.href = "logout"
+    leave.textContent = "Log out"
+    header.append(leave)
+  }
 
   const links = new Map()
   for (const [name, words] of model.places) {
@@ -60,11 +70,19 @@ export function render({model}) {
     const address = window.location.pathname + search + window.location.hash
     if (step) { window.history.pushState({}, "", address) } else { window.history.replaceState({}, "", address) }
   }
+  // The server reads it when the page is loaded, so that a dark page is dark from its first moment.
+  const remember = () => {
+    if (model.theme) {
+      const path = window.location.pathname.replace(/[^/]*$/, "")
+      document.cookie = `${model.cookie}=${model.theme}; path=${path}; max-age=31536000; samesite=lax`
+    }
+  }
   const back = () => model.send_msg({type: "back", search: window.location.search})
   window.addEventListener("popstate", back)
   model.on("remove", () => window.removeEventListener("popstate", back))
   model.on("address", write)
   model.on(["place", "addresses"], draw)
+  model.on("theme", remember)
   draw()
   write()
   return header
@@ -82,6 +100,8 @@ nav { display: flex; gap: 4px; align-items: center; min-width: 0; overflow-x: au
 nav a { padding: 10px 14px; border-radius: 8px; white-space: nowrap; }
 nav a:hover { color: #fff; background: #ffffff1a; }
 nav a[aria-current=page] { color: #fff; background: #ffffff26; box-shadow: inset 0 -2px 0 #9DB4F5; }
+.leave { margin-left: auto; padding: 10px 12px; border-radius: 8px; white-space: nowrap; }
+.leave:hover { color: #fff; background: #ffffff1a; }
 .skip { position: absolute; left: 8px; top: -60px; z-index: 10; padding: 12px 16px; border-radius: 8px;
         background: #fff; color: #18233F; }
 .skip:focus { top: 6px; }
@@ -100,6 +120,9 @@ class Menu(pn.custom.JSComponent):
     title = param.String()
     place = param.String()
     places = param.List(doc="Pairs of name and title, in the order of the menu.")
+    can_leave = param.Boolean(default=False, doc="Whether the visitor logged in, and can log out.")
+    theme = param.String(default="", doc="The theme that the visitor chose, to be remembered in a cookie.")
+    cookie = param.String(default=THEME_COOKIE)
     addresses = param.Dict(default={}, doc="The query part of each place's address, so that links hold its state.")
     address = param.Dict(default={}, doc="What the address bar should say: search, and whether that is a step.")
 
