@@ -14,6 +14,7 @@ import panel_material_ui as pmui
 import param
 
 from hustle_sim.dashboard import styles
+from hustle_sim.dashboard.coach_page import CoachPage
 from hustle_sim.dashboard.icon import ICON
 from hustle_sim.dashboard.lifeline import Lifeline
 from hustle_sim.dashboard.lifetime import broken, free_at_end
@@ -31,6 +32,7 @@ TITLE = "hustle_sim"
 PLACES = (
     Place("simulate", "Simulate", lambda frame, arguments: SimulatePage(frame.page, dict(arguments))),
     Place("live", "Live", lambda frame, _: LivePage(frame.page)),
+    Place("coach", "Coach", CoachPage),
     Place("queue", "Queue", lambda *_: QueuePage()),
 )
 """The places in the order of the menu; a visitor comes to the first."""

@@ -324,6 +324,10 @@ class LiveSession:
         """
         return self._submit(self._items(states, conversation))
 
+    def find(self, *message_ids: str) -> Future[list[Item]]:
+        """The messages with these ids, as far as the store has them. Raises as ``items`` does."""
+        return self._submit(self._store.find(*message_ids))
+
     def counts(self) -> Future[Mapping[ItemState, int]]:
         """The number of messages in each state. Raises as ``items`` does."""
         return self._submit(self._store.counts())

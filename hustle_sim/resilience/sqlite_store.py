@@ -246,6 +246,15 @@ class SQLiteStore:
         query = f"state IN ({names}) ORDER BY sequence"
         return await self._do_alone(lambda database: _select(database, query), writes=False)
 
+    async def find(self, *item_ids: str) -> list[Item]:
+        """See ``Store.find``."""
+
+        def work(database: sqlite3.Connection) -> list[Item]:
+            found = [item for item_id in dict.fromkeys(item_ids) for item in _select(database, "id = ?", item_id)]
+            return sorted(found, key=lambda item: item.sequence)
+
+        return await self._do(work, writes=False)
+
     async def note(self, name: str) -> str | None:
         """See ``Store.note``."""
         query = "SELECT text FROM notes WHERE name = ?"

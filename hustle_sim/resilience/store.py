@@ -178,6 +178,10 @@ class Store(Protocol):
         """The items in these states (all if none is named), in the order of adding."""
         ...
 
+    async def find(self, *item_ids: str) -> list[Item]:
+        """The items with these ids, as far as they are there, in the order of adding."""
+        ...
+
     async def note(self, name: str) -> str | None:
         """A small text kept under a name, such as the last verdict."""
         ...
@@ -388,6 +392,11 @@ class MemoryStore:
     async def items(self, *states: ItemState) -> list[Item]:
         """See ``Store.items``."""
         chosen = [item for item in self._items.values() if not states or item.state in states]
+        return sorted(chosen, key=lambda item: item.sequence)
+
+    async def find(self, *item_ids: str) -> list[Item]:
+        """See ``Store.find``."""
+        chosen = [self._items[item_id] for item_id in dict.fromkeys(item_ids) if item_id in self._items]
         return sorted(chosen, key=lambda item: item.sequence)
 
     async def note(self, name: str) -> str | None:
