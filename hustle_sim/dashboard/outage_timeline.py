@@ -78,10 +78,14 @@ export function render({model}) {
   let scene = model.scene
   let told = model.acknowledged
   let drag = null
-  let local = null
+  const local = new Map()
   let timer = null
 
-  const tell = (message) => { told += 1; model.send_msg({...message, told}) }
+  const tell = (message) => {
+    told += 1
+    root.setAttribute("aria-busy", "true")
+    model.send_msg({...message, told})
+  }
   const clock = (seconds) => {
     const iso = new Date((scene.start + seconds) * 1000).toISOString()
     const days = Math.floor((scene.start + seconds) / 86400) - Math.floor(scene.start / 86400)
@@ -124,13 +128,15 @@ export function render({model}) {
     return node
   }
   const keyOf = (bar) => `${bar.index}:${bar.number}`
-  const find = (key) => scene.bars.find((bar) => keyOf(bar) === key)
+  // What a hand has done counts at once, also before the server has said so.
+  const find = (key) => local.get(key) ?? scene.bars.find((bar) => keyOf(bar) === key)
   const choose = (bar) => { if (bar && model.selected !== bar.index) { model.selected = bar.index } }
 
   const draw = () => {
+    root.setAttribute("aria-busy", String(model.acknowledged < told))
     if (model.acknowledged < told) { return }
     scene = model.scene
-    local = null
+    local.clear()
     defs.innerHTML = `<svg width="0" height="0"><defs>${scene.patterns}</defs></svg>`
     track.style.height = `${scene.lanes * 46 + 8}px`
     const seen = new Set()
@@ -204,7 +210,7 @@ export function render({model}) {
     return {...bar, end_s: Math.min(scene.duration_s, Math.max(to_s, bar.start_s + least_s))}
   }
   const preview = (bar) => {
-    local = bar
+    local.set(keyOf(bar), bar)
     place(nodes.get(keyOf(bar)), bar)
     say(bar)
   }
@@ -237,7 +243,7 @@ export function render({model}) {
     const {bar, what} = drag
     preview(what === "move" ? moved(bar, snap(bar.start_s + by_s))
       : resized(bar, what, snap((what === "start" ? bar.start_s : bar.end_s) + by_s)))
-    timer ??= setTimeout(() => { timer = null; if (drag) { send(local, drag.what, drag.gesture) } }, WAIT_MS)
+    timer ??= setTimeout(() => { timer = null; if (drag) { send(find(drag.key), drag.what, drag.gesture) } }, WAIT_MS)
   }
   const up = (event, lost) => {
     if (!drag) { return }
@@ -248,11 +254,11 @@ export function render({model}) {
     nodes.get(key)?.classList.remove("dragged")
     if (went) {
       if (lost) { preview(bar) }
-      send(local, what, gesture)
+      send(find(key), what, gesture)
     }
   }
   const pressed = (event, key) => {
-    const bar = local && keyOf(local) === key ? local : find(key)
+    const bar = find(key)
     if (!bar) { return }
     if (event.key === "Escape" && drag) { return up(event, true) }
     if (event.key === "Delete" || event.key === "Backspace") {

@@ -19,7 +19,6 @@ from hustle_sim.dashboard.notices import prose
 from hustle_sim.dashboard.outage_scene import scene
 from hustle_sim.dashboard.outage_timeline import OutageTimeline
 from hustle_sim.dashboard.scenario_edit_state import (
-    EXAMPLE_SEED,
     History,
     add_outage,
     delete_outage,
@@ -135,9 +134,8 @@ class ScenarioEditor(pn.viewable.Viewer):
         self._outage = FieldRow(self._on_typed)
         self._whole = FieldRow(self._on_typed)
         self._fix = pmui.Button(
-            label="Make them scheduled",
-            description=f"As they come with seed {EXAMPLE_SEED}, each to be moved by hand.",
-            variant="outlined", color="primary", size="small", margin=(10, 0, 0, 0), visible=False,
+            label="Make them scheduled", variant="outlined", color="primary", size="small", margin=(10, 0, 0, 0),
+            visible=False,
             on_click=lambda _: self._edit(lambda one: make_scheduled(one, self.timeline.selected)),
         )  # fmt: skip
         close = pmui.Button(
