@@ -45,6 +45,7 @@ def measured_at_once(replication):
         "amplification": 1.0 + 0.1 * (attempts - 1) * (1.2 - 0.2 * spread) + 0.02 * day[2] + 0.002 * timeout_s * day[0],
         "spend_multiplier": 1.0 + max(0.0, 0.2 - 0.03 * timeout_s) * (1 + 0.1 * day[3]),
         "answer_max_s": min(policy.request.deadline_s, 7.5 + 0.1 * day[0] + timeout_s / 10),
+        "recovery_peak": math.nan if not replication.scenario.outages else 3.0 + attempts + day[3],
         "recovery_s": policy.probe.offline_interval_s + day[3],
         "late_p99_s": math.nan,
         "lost": 3.0 if policy.queue.overflow == "drop-oldest" else 0.0,
@@ -225,7 +226,7 @@ def test_all_presets_are_beside_the_front(found):
     assert set(found.beaten["policy"]) == set(PRESETS)
     assert {name: found.policies[name] for name in PRESETS} == {name: Policy.preset(name) for name in PRESETS}
     columns = ["policy", "knee", "recommended", "kept"]
-    for metric in ("answer_p99_s", "answered_share", "amplification", "spend_multiplier"):
+    for metric in ("answer_p99_s", "answered_share", "amplification", "recovery_peak", "spend_multiplier"):
         columns += [metric, f"{metric}_low", f"{metric}_high"]
     assert list(found.front) == list(found.presets) == columns
     assert found.front["knee"].sum() == found.front["recommended"].sum() == 1
@@ -298,9 +299,16 @@ def test_one_objective_and_the_worst_of_two_scenarios():
     assert table.front["recommended"].sum() == 1
 
 
+def test_usual_objectives_that_have_no_value_are_left_out():
+    calm = SHORT.replace({"outages": []})
+    table = hs.tune(calm, None, SPACE, trials=2, executor=1, replications=1, verify=2, unseen=[])
+    metrics = [objective.metric for objective in table.objectives]
+    assert metrics == ["answer_p99_s", "answered_share", "amplification", "spend_multiplier"]
+
+
 def test_it_is_drawn_with_the_presets(found):
     layout = found.plot()
-    assert len(layout) == 4
+    assert len(layout) == 5
     assert {"preset", "recommended"} <= {element.label for overlay in layout for element in overlay}
 
 

@@ -52,7 +52,7 @@ def tune(
             "--objective",
             "-o",
             help="A metric to be good at; METRIC=lower or METRIC=higher says what is good. Repeatable. Default: "
-            "answer_p99_s, answered_share, amplification and spend_multiplier.",
+            "answer_p99_s, answered_share, amplification, recovery_peak and spend_multiplier.",
             metavar="METRIC",
         ),
     ] = None,
@@ -70,6 +70,7 @@ def tune(
         int, typer.Option("--replications", "-n", help="Simulations of a promising policy in each scenario.")
     ] = 8,
     verify: Annotated[int, typer.Option(help="Seeds to choose from the front, and as many again to prove it.")] = 20,
+    front: Annotated[int, typer.Option(help="Policies of the front that are looked at again, at most.")] = 12,
     unseen: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,7 +101,8 @@ def tune(
 
         return tune_policy(
             list(scenarios), base, space, wanted, trials, executor, constraints=slo, robust=robust,  # type: ignore[arg-type]
-            replications=replications, verify=verify, unseen=others, seed=seed, results=kept, progress=tell,
+            replications=replications, verify=verify, unseen=others, front_size=front, seed=seed, results=kept,
+            progress=tell,
         )  # fmt: skip
 
     found = worked(work, results, out)

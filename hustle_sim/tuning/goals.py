@@ -19,9 +19,9 @@ from hustle_sim.tuning.statistics import Floats, mean_interval
 Robust = Literal["mean", "worst"]
 Better = Literal["lower", "higher"]
 
-OBJECTIVES = ("answer_p99_s", "answered_share", "amplification", "spend_multiplier")
-"""How long people wait, how many are answered in time (the others get a fallback and their answer late), the load on
-the backend, and what one answer costs."""
+OBJECTIVES = ("answer_p99_s", "answered_share", "amplification", "recovery_peak", "spend_multiplier")
+"""How long people wait; how many are answered in time (the others get a fallback, and their answer late); the load on
+the backend, on average and at its worst, when an outage is over; and what one answer costs."""
 
 _LATE_S = 0.1
 """How far beyond the deadline an answer may be: a timer is exact in virtual time, what follows it is not free."""

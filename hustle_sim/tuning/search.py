@@ -96,6 +96,8 @@ class Trial:
     points: tuple[float, ...] = ()
     broken: dict[str, float] = field(default_factory=dict)
     reason: str = ""
+    short: dict[str, float] = field(default_factory=dict)
+    """How far it falls short of the best preset in each objective, in spans of the presets, damped."""
 
     @property
     def label(self) -> str:
@@ -151,7 +153,12 @@ def points_of(measured: Measured, reference: Measured, task: Task) -> tuple[floa
 
 
 class Search:
-    """Batches of proposals: ask Optuna, race, tell Optuna."""
+    """Batches of proposals: ask Optuna, race, tell Optuna.
+
+    Two samplers take turns, and each learns from the other's trials. One looks for the whole front. The other looks for
+    what is as good as the best preset in every single objective, whichever that is: how far a trial falls short of it
+    is told as a broken limit.
+    """
 
     def __init__(self, task: Task, reference: Measured, rivals: Sequence[Measured], trials: int, seed: int) -> None:
         """``reference`` and ``rivals`` are measured with all seeds; races are judged beside them."""
@@ -166,55 +173,82 @@ class Search:
             if not broken(task.limits, _names(task), each.values)
         ]
         self._rivals = [each for each in points if not any(map(math.isnan, each))]
+        self._best = np.array(self._rivals).min(axis=0) if self._rivals else None
+        self._span = _spans(np.array(self._rivals)) if self._rivals else None
         self._optuna = optuna
+        self._turn = 1
         self._ranges = {axis.field: _distribution(axis) for axis in task.axes}
-        sampler = optuna.samplers.TPESampler(
-            seed=seed % 2**32, multivariate=True, n_startup_trials=max(BATCH, min(4 * BATCH, trials // 4))
-        )
         before = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._study = optuna.create_study(
-            directions=["minimize"] * len(task.objectives), sampler=sampler, pruner=optuna.pruners.NopPruner()
-        )
+        self._studies = [
+            optuna.create_study(
+                directions=["minimize"] * len(task.objectives),
+                sampler=optuna.samplers.TPESampler(
+                    seed=(seed + number) % 2**32, multivariate=True, n_startup_trials=2 * BATCH
+                ),
+            )
+            for number in range(2)
+        ]
         optuna.logging.set_verbosity(before)
         start = {axis.field: task.base.get(axis.field) for axis in task.axes}
         if all(axis.holds(start[axis.field]) for axis in task.axes):
-            self._study.enqueue_trial(start)
+            self._studies[0].enqueue_trial(start)
 
     def batch(self, size: int, measure: Measure) -> None:
-        """Propose so many policies, race them, and tell the sampler what came of it. Raises InputError."""
+        """Propose so many policies, race them, and tell the samplers what came of it. Raises InputError."""
+        self._turn = 1 - self._turn
         asked = self._ask(size)
         self._race([trial for _, trial in asked], measure)
         for proposal, trial in asked:
-            for name, over in trial.broken.items():
-                proposal.set_constraint(name, over)
-            if trial.reason:
-                proposal.set_constraint("no value", 1.0)
-                self._study.tell(proposal, state=self._optuna.trial.TrialState.PRUNED)
-            else:
-                self._study.tell(proposal, list(trial.points))
+            self._tell(proposal, trial)
 
     def _ask(self, size: int) -> list[tuple[Any, Trial]]:
-        """Proposals that can work. One that can't is told at once, so that the sampler learns to leave it."""
+        """Proposals that can work. One that can't is told at once, so that the samplers learn to leave it."""
         asked: list[tuple[Any, Trial]] = []
         refused = 0
         while len(asked) < size:
-            proposal = self._study.ask(self._ranges)
-            trial = Trial(
-                proposal.number, {axis.field: axis.tidy(proposal.params[axis.field]) for axis in self._task.axes}
-            )
+            proposal = self._studies[self._turn].ask(self._ranges)
+            values = {axis.field: axis.tidy(proposal.params[axis.field]) for axis in self._task.axes}
+            trial = Trial(len(self.trials), values)
             self.trials.append(trial)
             try:
                 trial.measured = Measured(policy_at(self._task.axes, self._task.base, trial.values))
                 asked.append((proposal, trial))
             except InputError as error:
                 trial.reason = str(error)
-                proposal.set_constraint("possible", 1.0)
-                self._study.tell(proposal, state=self._optuna.trial.TrialState.PRUNED)
+                self._tell(proposal, trial)
                 refused += 1
             if refused >= _REFUSALS * size and not asked:
                 raise InputError(f"search: of {refused} policies not one can work; the last: {trial.reason}")
         return asked
+
+    def _tell(self, proposal: Any, trial: Trial) -> None:
+        """What came of a proposal, to the sampler that made it and to the other one."""
+        states = self._optuna.trial.TrialState
+        state = states.PRUNED if trial.reason else states.COMPLETE
+        values = None if trial.reason else list(trial.points)
+        limits = {**trial.broken, **({"can work and be measured": 1.0} if trial.reason else {})}
+        for number, study in enumerate(self._studies):
+            told = limits if number == 0 or trial.reason else {**limits, **trial.short}
+            if number == self._turn:
+                for name, over in told.items():
+                    proposal.set_constraint(name, over)
+                study.tell(proposal, values, state)
+            else:
+                study.add_trial(
+                    self._optuna.trial.create_trial(
+                        params=proposal.params, distributions=self._ranges, values=values, state=state, constraints=told
+                    )
+                )
+
+    def _short(self, trial: Trial) -> dict[str, float]:
+        if self._best is None or self._span is None:
+            return {}
+        over = np.log1p(np.maximum(0.0, np.array(trial.points) - self._best) / self._span)
+        return {
+            f"as good in {objective.metric} as any preset": float(short)
+            for objective, short in zip(self._task.objectives, over, strict=True)
+        }
 
     def _race(self, trials: Sequence[Trial], measure: Measure) -> None:
         racing = list(trials)
@@ -223,7 +257,7 @@ class Search:
             for trial in racing:
                 self._judge(trial)
             going = [trial for trial in racing if trial.kept]
-            racing = self._best(going, math.ceil(len(racing) / 2))
+            racing = self._leading(going, math.ceil(len(racing) / 2))
 
     def _judge(self, trial: Trial) -> None:
         assert trial.measured is not None
@@ -232,8 +266,9 @@ class Search:
         for objective, value in zip(self._task.objectives, trial.points, strict=True):
             if math.isnan(value):
                 trial.reason = f"{objective.metric} has no value"
+        trial.short = {} if trial.reason else self._short(trial)
 
-    def _best(self, trials: Sequence[Trial], count: int) -> list[Trial]:
+    def _leading(self, trials: Sequence[Trial], count: int) -> list[Trial]:
         """The best of a race, by rank among all that came through earlier ones and those that they are to beat."""
         if not trials:
             return []
@@ -272,6 +307,13 @@ def _distribution(axis: Axis) -> Any:
     if axis.whole:
         return distributions.IntDistribution(int(axis.low), int(axis.high), log=axis.logarithmic)
     return distributions.FloatDistribution(axis.low, axis.high, log=axis.logarithmic)
+
+
+def _spans(points: Floats) -> Floats:
+    """For each objective the span of the middle half of the presets, so that one that is far off does not count."""
+    low, high = np.quantile(points, [0.25, 0.75], axis=0)
+    spans: Floats = np.maximum(high - low, np.maximum(0.002 * np.abs(points).max(axis=0), 1e-9))
+    return spans
 
 
 def _names(task: Task) -> list[str]:

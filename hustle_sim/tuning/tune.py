@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,7 +252,10 @@ def tune(
         + (1 + len(rivals)) * len(everywhere) * verify
     )  # fmt: skip
 
-    found, runs = _searched(task, rivals, trials, seed, work)
+    known, again = _measured(rivals, worlds, task.seeds, work, SEARCH)
+    task = replace(task, objectives=_measurable(wanted, known[_start(rivals, base)], objectives is not None))
+    found, runs = _searched(task, known, trials, seed, work)
+    runs.insert(0, again)
     candidates = _candidates(found, task, front_size)
     if not candidates:
         raise InputError(
@@ -282,7 +286,7 @@ def tune(
         "level": LEVEL,
         "trials": [_told(trial, task) for trial in found],
         "arguments": {
-            "objectives": {objective.metric: objective.better for objective in wanted},
+            "objectives": {objective.metric: objective.better for objective in task.objectives},
             "trials": trials,
             "robust": robust,
             "replications": replications,
@@ -344,24 +348,37 @@ class _Work:
 
 
 def _searched(
-    task: Task, rivals: Mapping[str, Policy], trials: int, seed: int, work: _Work
+    task: Task, rivals: Mapping[str, Measured], trials: int, seed: int, work: _Work
 ) -> tuple[list[Trial], list[pd.DataFrame]]:
     """All trials of the search, and the runs that they rest on."""
-    known, runs = _measured(rivals, task.scenarios, task.seeds, work, SEARCH)
-    reference = next(name for name, each in rivals.items() if each == task.base)
-    for objective in task.objectives:
-        if np.isnan(known[reference].values[objective.metric]).all():
-            raise InputError(
-                f"objectives: {objective.metric} has no value on these scenarios with the policy that the search "
-                "starts from, so it can't be tuned for"
-            )
-    hunt = Search(task, known[reference], [each for name, each in known.items() if name != reference], trials, seed)
+    start = _start({name: each.policy for name, each in rivals.items()}, task.base)
+    hunt = Search(task, rivals[start], [each for name, each in rivals.items() if name != start], trials, seed)
     for size in batches(trials):
         before = work.done
         hunt.batch(size, work)
         work.skip_to(before + task.cost(size))
-    return hunt.trials, [runs, *(_runs(trial.label, trial.measured, task.scenarios, task.seeds, SEARCH)
-                                 for trial in hunt.trials if trial.measured is not None)]  # fmt: skip
+    runs = [
+        _runs(trial.label, trial.measured, task.scenarios, task.seeds, SEARCH)
+        for trial in hunt.trials
+        if trial.measured is not None
+    ]
+    return hunt.trials, runs
+
+
+def _start(rivals: Mapping[str, Policy], base: Policy) -> str:
+    """What the policy that the search starts from is called."""
+    return next(name for name, each in rivals.items() if each == base)
+
+
+def _measurable(objectives: Sequence[Objective], start: Measured, named: bool) -> tuple[Objective, ...]:
+    """The objectives that have a value; raises InputError if one has none that was asked for, or none has."""
+    without = [each.metric for each in objectives if np.isnan(start.values[each.metric]).all()]
+    if without and (named or len(without) == len(objectives)):
+        raise InputError(
+            f"objectives: {without[0]} has no value on these scenarios with the policy that the search starts from, "
+            "so it can't be tuned for: name others"
+        )
+    return tuple(each for each in objectives if each.metric not in without)
 
 
 def _measured(
@@ -400,15 +417,19 @@ def _runs(name: str, measured: Measured, scenarios: Sequence[Scenario], seeds: r
 
 
 def _candidates(trials: Sequence[Trial], task: Task, most: int) -> dict[str, Policy]:
-    """The policies of the search that are worth another look, by label: the knee, the best of each, and a spread."""
+    """The policies of the search that are worth another look, by label.
+
+    A half are those that fall short of the best presets by least, and nearest to the ideal; the others are spread.
+    """
     once = finished(trials, len(task.seeds))
     if not once:
         return {}
     points = np.array([trial.points for trial in once], dtype=float)
     best = [once[place] for place in np.flatnonzero(pareto.front(points))]
     points = np.array([trial.points for trial in best], dtype=float)
-    nearest = pareto.distances(points).argsort(kind="stable")[: max(1, most // 2)]
-    places = pareto.spread(points, most, [int(place) for place in nearest])
+    away = pareto.distances(points)
+    order = sorted(range(len(best)), key=lambda place: (sum(best[place].short.values()), away[place]))
+    places = pareto.spread(points, most, order[: max(1, most // 2)])
     return {best[place].label: best[place].measured.policy for place in sorted(places)}  # type: ignore[union-attr]
 
 
