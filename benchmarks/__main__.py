@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import durable, loop, stack
+from benchmarks import durable, experiments, loop, stack
 
 
 def main() -> None:
@@ -12,10 +12,11 @@ def main() -> None:
         ("The stack", stack.measure()),
         ("Memory", stack.memory()),
         ("The durable queue (ratios: time of ours over theirs)", durable.measure()),
+        ("Experiments", experiments.measure()),
     ):
         print(f"\n{title}")
         for name, value in figures.items():
-            print(f"  {name:75} {value:>12,.2f}")
+            print(f"  {name:85} {value:>12,.2f}")
 
 
 if __name__ == "__main__":
