@@ -75,7 +75,7 @@ def test_the_first_key_offers_to_skip_the_menu(visitor):
     page = visitor.go(place="live")
     here(page, "Live")
     page.keyboard.press("Tab")
-    skip = page.get_by_role("link", name="Skip to content")
+    skip = page.get_by_role("button", name="Skip to content")
     expect(skip).to_be_focused()
     expect(skip).to_be_in_viewport()
     page.keyboard.press("Enter")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from html import escape
 from typing import Any
 
 import panel as pn
@@ -19,6 +20,7 @@ from hustle_sim.dashboard.icon import ICON
 from hustle_sim.dashboard.lifeline import Lifeline
 from hustle_sim.dashboard.lifetime import broken, free_at_end
 from hustle_sim.dashboard.live_page import LivePage
+from hustle_sim.dashboard.mending import Mending
 from hustle_sim.dashboard.menu import THEME_COOKIE, Menu
 from hustle_sim.dashboard.notices import Notice
 from hustle_sim.dashboard.places import Arguments, Place, Receiving, View, read_address, write_address
@@ -57,7 +59,10 @@ class App(pn.viewable.Viewer):
         self._addresses: dict[str, dict[str, str]] = {}
         self._on_the_way = False
         self._notice = Notice()
-        self._room = pn.Column(self._notice, sizing_mode="stretch_width", margin=0, stylesheets=[styles.BARE])
+        self._heading = pn.pane.HTML("", stylesheets=[styles.UNSEEN], margin=0, sizing_mode="stretch_width")
+        self._room = pn.Column(
+            self._heading, self._notice, sizing_mode="stretch_width", margin=0, stylesheets=[styles.BARE]
+        )
         self.closers: list[Callable[[], None]] = [self._close]
         first, arguments = read_address(search, self._places, next(iter(self._places)))
         self._kept = {name: arguments.pop(name) for name in _OF_THE_PAGE if name in arguments}
@@ -68,7 +73,7 @@ class App(pn.viewable.Viewer):
         self.page = pmui.Page(
             title="",
             main=[self._room],
-            header=[self.menu, Lifeline()],
+            header=[self.menu, Lifeline(), Mending()],
             theme_config=styles.THEME,
             sx=styles.PAGE_SX,
             busy_indicator=None,
@@ -115,6 +120,7 @@ class App(pn.viewable.Viewer):
             self._on_the_way = False
         self._show(name)
         self.menu.place = name
+        self._heading.object = f"<h1>{escape(self._places[name].title)}</h1>"
         self._write(step)
 
     def _enter(self, name: str, arguments: Arguments | None) -> None:

@@ -17,12 +17,12 @@ _ESM = """
 export function render({model}) {
   const header = document.createElement("div")
   header.className = "head"
-  const skip = document.createElement("a")
+  // A button, since the main part is in another shadow root, where no link of here leads.
+  const skip = document.createElement("button")
+  skip.type = "button"
   skip.className = "skip"
-  skip.href = "#content"
   skip.textContent = "Skip to content"
-  skip.addEventListener("click", (event) => {
-    event.preventDefault()
+  skip.addEventListener("click", () => {
     const main = header.getRootNode().host?.getRootNode().querySelector("main")
     if (main) { main.tabIndex = -1; main.style.outline = "none"; main.focus() }
   })
@@ -93,7 +93,7 @@ _CSS = """
 :host { display: block; }
 .head { display: flex; align-items: center; height: 100%; gap: 18px; min-width: 0; }
 a { color: #C9D2E8; text-decoration: none; font: 500 15px/1 var(--bokeh-base-font, sans-serif); }
-a:focus-visible { outline: 3px solid #9DB4F5; outline-offset: 1px; }
+a:focus-visible, button:focus-visible { outline: 3px solid #9DB4F5; outline-offset: 1px; }
 .brand { color: #fff; font-weight: 600; font-size: 19px; letter-spacing: .01em; white-space: nowrap;
          border-radius: 8px; padding: 8px 2px; }
 nav { display: flex; gap: 4px; align-items: center; min-width: 0; overflow-x: auto; padding: 4px; }
@@ -103,7 +103,7 @@ nav a[aria-current=page] { color: #fff; background: #ffffff26; box-shadow: inset
 .leave { margin-left: auto; padding: 10px 12px; border-radius: 8px; white-space: nowrap; }
 .leave:hover { color: #fff; background: #ffffff1a; }
 .skip { position: absolute; left: 8px; top: -60px; z-index: 10; padding: 12px 16px; border-radius: 8px;
-        background: #fff; color: #18233F; }
+        background: #fff; color: #18233F; border: 0; font: 500 15px/1 var(--bokeh-base-font, sans-serif); }
 .skip:focus { top: 6px; }
 @media (max-width: 620px) {
   .head { gap: 4px; }

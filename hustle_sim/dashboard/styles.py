@@ -21,14 +21,17 @@ _LIGHT = {
     **{status: look.light for status, look in STATUS.items()},
     **{f"{status}Text": look.text for status, look in STATUS.items()},
     **{MODE_KEYS[mode]: look.light for mode, look in MODE.items()},
-    "better": "#127B5B", "worse": "#790B18", "quiet": "#5A6172", "line": "#DFE3EA",
+    "degradedText": "#935A07",  # the palette's own is for white grounds only
+    "better": "#127B5B", "worse": "#790B18", "line": "#DFE3EA",
+    "text": "#1B2130", "quiet": "#5A6172", "faint": "#6A7183",
     "card": "#FFFFFF", "well": "#F4F6F9",
 }  # fmt: skip
 _DARK = {
     **{status: look.dark for status, look in STATUS.items()},
     **{MODE_KEYS[mode]: look.dark for mode, look in MODE.items()},
     "onlineText": "#5FD3BE", "degradedText": "#F1C426", "offlineText": "#FF8A93", "checkingText": "#AEB6F2",
-    "better": "#5FD3BE", "worse": "#FF8A93", "quiet": "#A5ADBD", "line": "#333B4A",
+    "better": "#5FD3BE", "worse": "#FF8A93", "line": "#333B4A",
+    "text": "#F2F4F5", "quiet": "#A5ADBD", "faint": "#959DAE",
     "card": "#1C222E", "well": "#141922",
 }  # fmt: skip
 
@@ -40,6 +43,8 @@ def _theme(mode: str, primary: str, contrast: str, own: dict[str, str]) -> dict[
             "primary": {"main": primary, "contrastText": contrast},
             "background": {"default": own["well"], "paper": own["card"]},
             "hustle": own,
+            # Material's own grey for what can't be used now can't be read either.
+            "text": {"primary": own["text"], "secondary": own["quiet"], "disabled": own["faint"]},
             # What Material draws the - and + of a number field with: its own grey is unreadable on dark.
             "default": {"dark": own["quiet"]},
         },
@@ -63,6 +68,8 @@ PAGE_SX = {
     },
     "& .MuiAppBar-root .title": {"fontSize": "1.2rem", "fontWeight": 600, "letterSpacing": ".01em"},
     "& main.main": {"backgroundColor": "var(--mui-palette-hustle-well)"},
+    # It is drawn whether it is wanted or not.
+    "& .MuiAppBar-root > .MuiLinearProgress-root": {"display": "none"},
 }
 """Overrides for the page's own parts."""
 
@@ -95,6 +102,9 @@ PANEL = """
 }
 """
 """A quiet box around things that belong together."""
+
+UNSEEN = ":host { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }"
+"""For screen readers only."""
 
 BARE = ":host { width: 100%; box-sizing: border-box; }"
 

@@ -1,0 +1,49 @@
+"""Each place of the dashboard brought to where it has something to show: for pictures, and for what judges pages.
+
+A new place is one function and one line in ``SCENES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from browser import DRAWN, WAIT_MS
+from playwright.sync_api import Page, expect
+
+
+def drawn(page: Page, selector: str) -> None:
+    """Wait until something is drawn inside the element."""
+    element = page.locator(selector)
+    expect(element).to_be_visible()
+    page.wait_for_function(DRAWN, arg=element.element_handle(), timeout=WAIT_MS)
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def simulate(page: Page) -> None:
+    """The run of a first visit with its figures."""
+    expect(page.locator('.card[data-metric="lost"]').locator(".value")).to_have_text("0")
+    drawn(page, ".figure-latency")
+
+
+def live(page: Page) -> None:
+    """The practice backend, which was well, broke, and came back."""
+    indicator = page.locator("button.indicator")
+    press(page, "Start")
+    expect(indicator).to_have_attribute("data-status", "online")
+    press(page, "Answer 503")
+    expect(indicator).to_have_attribute("data-status", "offline")
+    press(page, "Mend it")
+    expect(indicator).to_have_attribute("data-status", "online")
+    drawn(page, ".live-latency")
+
+
+def queue(page: Page) -> None:
+    """Whatever the queue of this machine holds."""
+    expect(page.get_by_role("heading", name="The queue")).to_be_visible()
+
+
+SCENES: dict[str, Callable[[Page], None]] = {"simulate": simulate, "live": live, "queue": queue}
+"""How each place is brought there, by its name in the address."""
