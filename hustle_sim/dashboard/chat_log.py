@@ -68,7 +68,9 @@ export function render({model}) {
       button.dataset.action = name
       button.setAttribute("aria-label", `${words}: ${row.question.slice(0, 60)}`)
       button.addEventListener("click", () => {
-        button.disabled = true
+        // Not disabled in earnest: a button that is would lose the focus.
+        if (button.getAttribute("aria-disabled") === "true") { return }
+        button.setAttribute("aria-disabled", "true")
         model.send_msg({type: name, key: row.key})
       })
       note.append(button)
@@ -182,7 +184,7 @@ time { font-size: 12px; line-height: 1.3; margin-top: 3px; color: var(--mui-pale
   border: 1px solid var(--mui-palette-hustle-line); }
 .note button { margin-left: 4px; }
 .note button:hover, .down:hover { border-color: var(--mui-palette-primary-main); }
-.note button:disabled { opacity: .55; cursor: default; }
+.note button[aria-disabled=true] { opacity: .55; cursor: default; }
 .note button:focus-visible, .down:focus-visible { outline: 2px solid var(--mui-palette-primary-main);
   outline-offset: 2px; }
 .down { position: absolute; right: 18px; bottom: 8px; font-size: 13px; box-shadow: 0 1px 5px #0004; }

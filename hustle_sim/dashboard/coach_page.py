@@ -50,6 +50,7 @@ _EMPTY = "Write to the coach, or try one of the suggestions below."
 _GRID = f"""
 :host {{
   display: grid !important; grid-template-columns: minmax(0, 1fr) clamp(270px, 22vw, 330px); gap: 20px;
+  grid-auto-rows: max-content; height: auto !important;
   align-items: start; padding: 20px; box-sizing: border-box; width: 100%; max-width: 1280px; margin: 0 auto !important;
 }}
 :host > * {{ min-width: 0; }}
