@@ -1,7 +1,6 @@
 """The dashboard in a real Chromium, on a real server: drawn, usable, quiet, and at home."""
 
 import os
-import re
 
 import pytest
 from browser import DRAWN, WAIT_MS, browsers, chromium, served, visit
@@ -51,27 +50,8 @@ def drawn(page, selector):
     page.wait_for_function(DRAWN, arg=handle, timeout=WAIT_MS)
 
 
-def bring(page, name, content):
-    expect(card(page, "lost").locator(".value")).to_be_visible()
-    file = {"name": name, "mimeType": "text/plain", "buffer": content}
-    page.locator('input[type="file"]').set_input_files(file)
-    if b"-5" not in content:
-        expect(page.get_by_role("combobox", name="Scenario")).to_have_text(name.removesuffix(".toml"))
-
-
 def press(page, name):
     page.get_by_role("button", name=name, exact=True).click()
-
-
-def change_probe(page, label, value):
-    field = page.get_by_role("textbox", name=re.compile(f"^{label} ·"))
-    field.fill(value)
-    field.press("Tab")
-
-
-def open_probes(page):
-    page.get_by_role("button", name="Health probes").click()
-    expect(page.get_by_role("textbox", name=re.compile("^Interval ·"))).to_be_visible()
 
 
 def test_a_first_visit_shows_a_finished_run_with_every_figure_drawn(visitor):
@@ -82,69 +62,6 @@ def test_a_first_visit_shows_a_finished_run_with_every_figure_drawn(visitor):
     expect(page.locator(".headline h2")).to_have_text("morning-outage · default · seed 7")
     for name in SHOWN:
         drawn(page, f".figure-{name}")
-
-
-def test_a_changed_timeout_changes_the_cards_and_a_bad_value_is_a_sentence(visitor):
-    page = visitor.go()
-    before = card(page, "detection_s").locator(".value").inner_text()
-    open_probes(page)
-    change_probe(page, "Interval", "30")
-    change_probe(page, "Confirm", "2")
-    press(page, "Run")
-    expect(page.locator(".headline h2")).to_have_text("morning-outage · your policy · seed 7")
-    expect(card(page, "detection_s").locator(".value")).not_to_have_text(before)
-    good = card(page, "detection_s").locator(".value").inner_text()
-
-    change_probe(page, "Degraded above", "9")
-    expect(page.get_by_role("alert")).to_contain_text("degraded_above_s (9) must not exceed timeout_s (5)")
-    press(page, "Run")
-    expect(page.get_by_role("alert")).to_contain_text("must not exceed")
-    expect(card(page, "detection_s").locator(".value")).to_have_text(good)
-
-    change_probe(page, "Degraded above", "3")
-    expect(page.get_by_role("alert")).to_have_count(0)
-
-
-def test_an_address_that_asks_for_an_unknown_scenario_is_a_sentence_and_the_page_is_there(visitor):
-    page = visitor.go(scenario="mornig-outage")
-    expect(page.get_by_role("alert")).to_contain_text("did you mean 'morning-outage'?")
-    expect(card(page, "lost").locator(".value")).to_be_visible()
-
-
-def test_a_scenario_file_can_be_brought_along_and_a_broken_one_is_a_sentence(visitor):
-    page = visitor.go()
-    expect(card(page, "lost").locator(".value")).to_be_visible()
-    bring(page, "odd.toml", b"duration_s = -5")
-    expect(page.get_by_role("alert")).to_contain_text("duration_s")
-    bring(page, "mine.toml", b"duration_s = '2h'")
-    expect(page.get_by_role("alert")).to_have_count(0)
-    press(page, "Run")
-    expect(page.locator(".headline h2")).to_have_text("mine · default · seed 7")
-
-
-LONG = b"""
-duration_s = "365d"
-[clients]
-count = 5
-messages_per_hour = 60
-"""
-
-
-def test_a_second_visitor_gets_a_page_while_the_first_runs_a_long_simulation(browser, server, visitor):
-    page = visitor.go()
-    bring(page, "long.toml", LONG)
-    press(page, "Run")
-    cancel = page.get_by_role("button", name="Cancel", exact=True)
-    expect(cancel).to_be_visible()
-    with visit(browser, server.url) as second:
-        other = second.go()
-        expect(card(other, "lost").locator(".value")).to_have_text("0")
-        drawn(other, ".figure-latency")
-        assert second.complaints == []
-    expect(cancel).to_be_visible()
-    cancel.click()
-    expect(cancel).to_be_hidden()
-    expect(page.locator(".headline h2")).to_have_text("morning-outage · default · seed 7")
 
 
 def every(page, interval):

@@ -32,7 +32,7 @@ logger = logging.getLogger("hustle_sim.dashboard")
 TITLE = "hustle_sim"
 
 PLACES = (
-    Place("simulate", "Simulate", lambda frame, arguments: SimulatePage(frame.page, dict(arguments))),
+    Place("simulate", "Simulate", SimulatePage),
     Place("live", "Live", lambda frame, _: LivePage(frame.page)),
     Place("coach", "Coach", CoachPage),
     Place("queue", "Queue", lambda *_: QueuePage()),

@@ -1,17 +1,16 @@
-"""The metrics that matter, as cards: value, unit, and how it compares with the ``original`` on the same seed."""
+"""The metrics that matter, as cards: value, unit, and what became better or worse than in the run beside it."""
 
 # mypy: allow-subclassing-any
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
 
 from hustle_sim.analysis import METRICS, format_metric
+from hustle_sim.analysis.difference import GLYPHS, difference
 
 if TYPE_CHECKING:
     from hustle_sim.analysis import Run
@@ -44,40 +43,21 @@ GROUPS: dict[str, dict[str, str]] = {
 }
 """The metrics on cards, with the short words they go by."""
 
+BASELINE = "original"
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """How a value stands to the one it is compared with.
-
-    ``arrow`` says where the number went (``▲``, ``▼``, ``=`` or nothing), ``word`` what that means (``better``,
-    ``worse``, ``same``, ``higher``, ``lower`` or nothing).
-    """
-
-    arrow: str
-    word: str
+_WORDS = {"better": "better", "worse": "worse", "same": "same", "other": "", "unknown": "can't be compared"}
 
 
-def compare(name: str, mine: float, other: float) -> Comparison:
-    """Compare two values of a metric; those that read the same are the same."""
-    if math.isnan(mine) or math.isnan(other):
-        return Comparison("", "")
-    if format_metric(name, mine) == format_metric(name, other):
-        return Comparison("=", "same")
-    up = mine > other
-    better = METRICS[name].better
-    if better == "none":
-        return Comparison("▲" if up else "▼", "higher" if up else "lower")
-    return Comparison("▲" if up else "▼", "better" if up == (better == "higher") else "worse")
-
-
-def card(name: str, label: str, mine: float, other: float | None) -> str:
-    """One card as HTML."""
+def card(name: str, label: str, mine: float, other: float | None, beside: str = BASELINE) -> str:
+    """One card as HTML; ``beside`` is what the other run is called."""
     metric, value = METRICS[name], format_metric(name, mine)
     below = ""
     if other is not None:
-        found = compare(name, mine, other)
-        sign = f'<b class="{found.word}">{found.arrow} {found.word}</b>' if found.word else ""
-        below = f'{sign}<span class="than">original {escape(format_metric(name, other))}</span>'
+        found = difference(name, other, mine)
+        word = _WORDS[found.direction]
+        told = f"{word}, {found.change_text}" if found.direction in ("better", "worse") else word or found.change_text
+        sign = f'<b class="{found.direction}">{GLYPHS[found.direction]} {escape(told)}</b>'
+        below = f'{sign}<span class="than">{escape(beside)} {escape(found.first_text)}</span>'
     return (
         f'<div class="card" data-metric="{name}" tabindex="0">'
         f'<div class="label">{escape(label)}</div><div class="value">{escape(value)}</div>'
@@ -88,13 +68,13 @@ def card(name: str, label: str, mine: float, other: float | None) -> str:
 def cards(mine: Run | None, other: Run | None) -> str:
     """All cards as HTML; without a run an empty frame of the same size."""
     groups = []
+    beside = BASELINE if other is None else other.label
     for title, names in GROUPS.items():
-        if mine is None:
-            inner = '<div class="card empty"></div>' * len(names)
-        else:
+        inner = '<div class="card empty"></div>' * len(names)
+        if mine is not None:
+            theirs = {name: None if other is None else float(other.metrics[name]) for name in names}
             inner = "".join(
-                card(name, label, float(mine.metrics[name]), None if other is None else float(other.metrics[name]))
-                for name, label in names.items()
+                card(name, label, float(mine.metrics[name]), theirs[name], beside) for name, label in names.items()
             )
         groups.append(f'<section><h3>{escape(title)}</h3><div class="row">{inner}</div></section>')
     return f'<div class="cards">{"".join(groups)}</div>'
@@ -139,7 +119,7 @@ section { container-type: inline-size; }
 .below b { font-weight: 600; white-space: nowrap; color: var(--mui-palette-hustle-quiet); }
 .below b.better { color: var(--mui-palette-hustle-better); }
 .below b.worse { color: var(--mui-palette-hustle-worse); }
-.than { color: var(--mui-palette-hustle-quiet); white-space: nowrap; }
+.than { color: var(--mui-palette-hustle-quiet); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .tip {
   display: none; position: absolute; z-index: 20; top: calc(100% + 6px); left: 0; width: max-content; max-width: 260px;
   padding: 8px 10px; border-radius: 8px; font-size: 12.5px; line-height: 1.4;

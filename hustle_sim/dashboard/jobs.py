@@ -31,8 +31,13 @@ if TYPE_CHECKING:
 SLOTS = 64
 """Simulations that may wait or run at once in one server."""
 
-_KEPT = 8
-"""Results kept for visitors who ask for the same again."""
+_KEPT = 400_000
+_SMALLEST = 10_000
+"""Results are kept for visitors who ask for the same again: as long as their attempts are not more than ``_KEPT``
+together, where a run counts for ``_SMALLEST`` at least (about 100 MB)."""
+
+_LONG = 4_000
+"""Messages, and a quarter of the health checks, from which on a simulation is a long one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +56,13 @@ class Request:
 
 
 class Job:
-    """One simulation, waiting or running in a worker process, or known already."""
+    """One visitor's part in a simulation, waiting or running in a worker process, or known already."""
 
-    def __init__(self, future: Future[Run], share: Callable[[], float], unwant: Callable[[], None]) -> None:
+    def __init__(self, future: Future[Run], share: Callable[[], float], leave: Callable[[], None]) -> None:
         self._future = future
         self._share = share
-        self._unwant = unwant
+        self._leave = leave
+        self._left = False
 
     @property
     def share(self) -> float:
@@ -75,99 +81,179 @@ class Job:
         return self._future.result()
 
     def cancel(self) -> None:
-        """Not wanted any more: a waiting job never starts, a running one ends at its next step."""
-        if not self._future.cancel():
-            self._unwant()
+        """Not wanted any more. If nobody else wants it, a waiting one never starts, a running one ends soon."""
+        if not self._left and not self._future.done():
+            self._left = True
+            self._leave()
 
     async def result(self) -> Run:
         """The run. Raises ``Cancelled`` or ``asyncio.CancelledError`` after cancel, InputError for a bad input."""
         try:
-            return await asyncio.wrap_future(self._future)
+            # Others may wait for the same one: who stops waiting does not end it.
+            return await asyncio.shield(asyncio.wrap_future(self._future))
         except BrokenProcessPool:
             raise InputError(
                 "the simulation's process ended early (out of memory?): try a shorter scenario or fewer clients"
             ) from None
 
 
-class Workshop:
-    """The worker processes of one server. They start with the first job and end with ``close``."""
+class _Lane:
+    """Some worker processes with a queue of their own. They start with the first task."""
 
-    def __init__(self, workers: int | None = None) -> None:
-        self._workers = workers or max(2, (os.cpu_count() or 2) - 1)
-        self._context = multiprocessing.get_context("spawn")
-        self._share = self._context.Array("d", SLOTS, lock=False)
-        self._wanted = self._context.Array("q", SLOTS, lock=False)
-        self._free = list(range(SLOTS))
+    def __init__(self, workers: int, context: Any, niceness: int, shared: tuple[Any, Any]) -> None:
+        self._workers, self._context, self._niceness, self._shared = workers, context, niceness, shared
         self._pool: ProcessPoolExecutor | None = None
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Run] = OrderedDict()
 
-    def known(self, request: Request) -> Run | None:
-        """The result of an equal request, if it is still kept."""
-        with self._lock:
-            run = self._kept.get(request.key)
-            if run is not None:
-                self._kept.move_to_end(request.key)
-            return run
-
-    def submit(self, request: Request) -> Job:
-        """Start a simulation as soon as a worker is free; one that was done lately is not done again.
-
-        Raises InputError when too many wait already.
-        """
-        known = self.known(request)
-        if known is not None:
-            done: Future[Run] = Future()
-            done.set_result(known)
-            return Job(done, lambda: 1.0, lambda: None)
-        with self._lock:
-            if not self._free:
-                raise InputError(f"{SLOTS} simulations are running or waiting already: try again in a moment")
-            slot, number = self._free.pop(), next(_numbers)
-            self._share[slot], self._wanted[slot] = 0.0, number
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Have ``work`` done by the next worker that is free. Raises InputError if no process can be started."""
+        for _ in range(2):
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(
+                    self._workers, self._context, initializer=_begin, initargs=(*self._shared, self._niceness)
+                )
             try:
-                future = self._submitted(slot, number, request)
-            except BaseException:
-                self._free.append(slot)
-                raise
-        future.add_done_callback(lambda done: self._ended(request, slot, done))
-        return Job(future, lambda: float(self._share[slot]), lambda: self._unwant(slot, number))
+                return self._pool.submit(work, *arguments)
+            except BrokenProcessPool:
+                self._pool = None
+        raise InputError("no process could be started for the simulation")
 
     def close(self) -> None:
         """End the workers at once: a simulation looks only now and then whether it is still wanted."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-            self._wanted[:] = [0] * SLOTS
+        pool, self._pool = self._pool, None
         if pool is not None:
             workers = list((getattr(pool, "_processes", None) or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in workers:
                 worker.terminate()
 
-    def _unwant(self, slot: int, number: int) -> None:
-        with self._lock:
-            if self._wanted[slot] == number:
-                self._wanted[slot] = 0
 
-    def _submitted(self, slot: int, number: int, request: Request) -> Future[Run]:
-        for _ in range(2):
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(
-                    self._workers, self._context, initializer=_begin, initargs=(self._share, self._wanted)
-                )
-            try:
-                return self._pool.submit(_work, slot, number, request)
-            except BrokenProcessPool:
-                self._pool = None
-        raise InputError("no process could be started for the simulation")
+@dataclass(slots=True)
+class _Running:
+    """A simulation that waits or runs, and how many visitors want it."""
 
-    def _ended(self, request: Request, slot: int, future: Future[Run]) -> None:
+    future: Future[Run]
+    slot: int
+    number: int
+    users: int = 1
+
+
+class Workshop:
+    """The worker processes of one server, which start when they are needed and end with ``close``.
+
+    Three lanes: long simulations have workers of their own, so that a visitor with a short one need not wait for
+    them; so have files that people take home. What is asked for twice at the same time is made once.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        number = workers or max(2, (os.cpu_count() or 2) - 1)
+        context = multiprocessing.get_context("spawn")
+        self._share = context.Array("d", SLOTS, lock=False)
+        self._wanted = context.Array("q", SLOTS, lock=False)
+        shared = (self._share, self._wanted)
+        self._quick = _Lane(number, context, 5, shared)
+        self._long = _Lane(number, context, 10, shared)
+        self._papers = _Lane(1, context, 10, shared)
+        self._free = list(range(SLOTS))
+        self._lock = threading.Lock()
+        self._running: dict[str, _Running] = {}
+        self._kept: OrderedDict[str, Run] = OrderedDict()
+
+    def known(self, request: Request) -> Run | None:
+        """The result of an equal request, if it is still kept."""
         with self._lock:
+            return self._known(request.key)
+
+    def submit(self, request: Request) -> Job:
+        """Start a simulation as soon as a worker is free; one that was done lately is not done again.
+
+        Raises InputError when too many wait already.
+        """
+        key = request.key
+        with self._lock:
+            known = self._known(key)
+            if known is not None:
+                done: Future[Run] = Future()
+                done.set_result(known)
+                return Job(done, lambda: 1.0, lambda: None)
+            running = self._running.get(key)
+            if running is None:
+                running = self._started(key, request)
+            else:
+                running.users += 1
+        # May be called at once, on this thread: it takes the lock.
+        running.future.add_done_callback(lambda future: self._ended(key, running, future))
+        return Job(running.future, lambda: float(self._share[running.slot]), lambda: self._leave(key, running))
+
+    def make(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Have a file made in a process of its own: ``work`` is a function of a module, arguments are pickled."""
+        with self._lock:
+            return self._papers.submit(work, *arguments)
+
+    def close(self) -> None:
+        """End all workers."""
+        with self._lock:
+            self._wanted[:] = [0] * SLOTS
+            for lane in (self._quick, self._long, self._papers):
+                lane.close()
+
+    def _known(self, key: str) -> Run | None:
+        run = self._kept.get(key)
+        if run is not None:
+            self._kept.move_to_end(key)
+        return run
+
+    def _started(self, key: str, request: Request) -> _Running:
+        if not self._free:
+            raise InputError(f"{SLOTS} simulations are running or waiting already: try again in a moment")
+        slot, number = self._free.pop(), next(_numbers)
+        self._share[slot], self._wanted[slot] = 0.0, number
+        lane = self._long if is_long(request) else self._quick
+        try:
+            future = lane.submit(_work, slot, number, request)
+        except BaseException:
             self._free.append(slot)
+            raise
+        self._running[key] = running = _Running(future, slot, number)
+        return running
+
+    def _leave(self, key: str, running: _Running) -> None:
+        """One visitor does not want it any more; once nobody does, it never starts, or ends at its next step."""
+        with self._lock:
+            running.users -= 1
+            if running.users or self._running.get(key) is not running:
+                return
+            # Whoever asks from now on gets a new one.
+            del self._running[key]
+            self._wanted[running.slot] = 0
+        running.future.cancel()
+
+    def _ended(self, key: str, running: _Running, future: Future[Run]) -> None:
+        with self._lock:
+            if running.number < 0:
+                return
+            running.number = -1
+            self._free.append(running.slot)
+            if self._running.get(key) is running:
+                del self._running[key]
             if not future.cancelled() and future.exception() is None:
-                self._kept[request.key] = future.result()
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
+                self._keep(key, future.result())
+
+    def _keep(self, key: str, run: Run) -> None:
+        self._kept[key] = run
+        while len(self._kept) > 1 and sum(_weight(one) for one in self._kept.values()) > _KEPT:
+            self._kept.popitem(last=False)
+
+
+def is_long(request: Request) -> bool:
+    """Whether a simulation will take more than about half a second, by what happens in it."""
+    scenario, probe = request.scenario, request.policy.probe
+    messages = scenario.clients.count * scenario.clients.messages_per_hour / 3600 + scenario.backend.background_per_s
+    probes = scenario.clients.count / min(probe.interval_s, probe.offline_interval_s)
+    return (messages + probes / 4) * scenario.duration_s > _LONG
+
+
+def _weight(run: Run) -> int:
+    return _SMALLEST + len(run.attempts)
 
 
 _workshop: Workshop | None = None
@@ -189,34 +275,18 @@ def _at_exit(close: Callable[[], None]) -> None:
     register(close)
 
 
-class Latest:
-    """Tells the newest request from older ones: an older one must not write its result."""
-
-    def __init__(self) -> None:
-        self._ticket = 0
-
-    def take(self) -> int:
-        """A new ticket; all earlier ones are stale from now on."""
-        self._ticket = next(_numbers)
-        return self._ticket
-
-    def is_current(self, ticket: int) -> bool:
-        """Whether no newer ticket was taken."""
-        return ticket == self._ticket
-
-
 _shares: Any = None
 _wants: Any = None
 
 
-def _begin(shares: Any, wants: Any) -> None:
+def _begin(shares: Any, wants: Any, niceness: int) -> None:
     """Set up a worker: it ignores Ctrl-C (the server ends it), gives way to the server, and dies with it."""
     global _shares, _wants
     _shares, _wants = shares, wants
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(AttributeError, OSError):
-        os.nice(5)
+        os.nice(niceness)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 

@@ -5,112 +5,101 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
 
-from hustle_sim.dashboard import styles
+from hustle_sim.dashboard import address, styles
 from hustle_sim.dashboard.cards import MetricCards
 from hustle_sim.dashboard.charts import RunCharts, drawn
-from hustle_sim.dashboard.controls import PolicyControls
+from hustle_sim.dashboard.choice import Choice, Side, default_choice, preset, seed_of
 from hustle_sim.dashboard.notices import Notice, prose
-from hustle_sim.dashboard.simulate_state import (
-    DEFAULT_SCENARIO,
-    DEFAULT_SEED,
-    Results,
-    SimulateState,
-    bundled,
-    chosen,
-    request_of,
-    scenario_of,
-)
+from hustle_sim.dashboard.places import Arguments, Frame
+from hustle_sim.dashboard.policy_form import PolicyForm
+from hustle_sim.dashboard.scenario_choice import ScenarioChoice
+from hustle_sim.dashboard.simulate_state import Results, SimulateState
+from hustle_sim.dashboard.versus import Versus
 from hustle_sim.inputs import InputError, format_duration
-from hustle_sim.policy import PRESETS, Policy
-from hustle_sim.simulation.scenario import Scenario
+from hustle_sim.policy import PRESETS
 
-if TYPE_CHECKING:
-    from hustle_sim.analysis.figure_data import Data
-
-_TRY = "Try: open <b>Health probes</b>, set the interval to 30 s, and press <b>Run</b>."
+_ONE_GO_S = 1.5
+_TRY = "Try: open <b>Health probes</b> and drag <b>Interval</b>; everything follows while you do."
 _WAITING = "<h2>Simulating…</h2><p>The first run takes a few seconds; later ones are there at once.</p>"
-_NOTHING = "<h2>Nothing is simulated yet</h2><p>Choose a scenario and a policy, and press <b>Run</b>.</p>"
+_NOTHING = "<h2>Nothing is simulated yet</h2><p>Choose a scenario or change the policy: it runs at once.</p>"
 
 
 class SimulatePage(pn.viewable.Viewer):
     """Controls and results of one visitor."""
 
-    def __init__(self, page: pmui.Page, arguments: dict[str, str], **params: Any) -> None:
+    def __init__(self, frame: Frame, arguments: Arguments, **params: Any) -> None:
         super().__init__(**params)
-        self.state = SimulateState()
-        self._scenario: Scenario | None = None
-        self._own: dict[str, Scenario] = {}
-        self._make_controls()
-        self._make_results(page)
+        self._frame = frame
+        self.state = SimulateState(show=self._draw)
+        self._is_setting = False
+        self._changed_s = -math.inf
+        choice, wrong = asked(arguments)
+        self._make_controls(choice)
+        self._make_results(frame.page, choice)
         self._view = styles.side_by_side(self._controls, self._results)
         self.state.param.watch(self._on_running, ["running", "share"])
         self.state.param.watch(lambda event: self._say(event.new), "problem")
-        self._begin(arguments)
-        self.state.param.watch(self._on_results, "results")
+        self._watch()
+        self._begin(choice)
+        self.state.refuse(wrong)
 
     def seen(self, visible: bool) -> None:
         """The visitor came here, or went elsewhere."""
         self._view.visible = visible
 
+    def arrive(self, arguments: Arguments) -> None:
+        """Show what an address or another place asks for."""
+        choice, wrong = asked(arguments)
+        self._set(choice)
+        self._changed_s = math.inf
+        self._changed()
+        if wrong:
+            self.state.refuse(wrong)
+
     def close(self) -> None:
         """The visitor is gone: end what runs for them."""
         self.state.close()
-        self.charts.close()
+        self.story.close()
 
     def __panel__(self) -> Any:
         return self._view
 
-    def _make_controls(self) -> None:
+    def _make_controls(self, choice: Choice) -> None:
         wide: dict[str, Any] = {"sizing_mode": "stretch_width", "width": None, "margin": (8, 0), "size": "small"}
-        self.scenario = pmui.Select(label="Scenario", options=list(bundled()), value=DEFAULT_SCENARIO, **wide)
-        self.preset = pmui.Select(label="Policy preset", options=list(PRESETS), value="default", **wide)
+        self.scenario = ScenarioChoice(choice.scenario, complain=self.state.refuse)
+        self.preset = pmui.Select(label="Policy preset", options=list(PRESETS), value=choice.mine.preset, **wide)
+        self._preset_about = prose(_about_preset(choice.mine.preset))
         self.seed = pmui.IntInput(
-            label="Seed", description="The same seed gives the same run, to the last bit.", value=DEFAULT_SEED,
+            label="Seed", description="The same seed gives the same run, to the last bit.", value=choice.seed,
             start=0, format="0", **wide,
         )  # fmt: skip
-        self.run_button = pmui.Button(
-            label="Run",
-            color="primary",
-            variant="contained",
-            sizing_mode="stretch_width",
-            margin=(8, 0),
-            on_click=self._on_run,
-        )
         self.cancel_button = pmui.Button(
-            label="Cancel", color="primary", variant="outlined", width=96, margin=(8, 0, 8, 8), visible=False,
+            label="Cancel", color="primary", variant="outlined", size="small", margin=(0, 0, 0, 8),
             on_click=lambda _: self.state.cancel(),
         )  # fmt: skip
         self.progress = pmui.LinearProgress(
-            value=0, max=100, variant="determinate", visible=False, sizing_mode="stretch_width", margin=(0, 0, 6, 0)
+            value=0, max=100, variant="determinate", sizing_mode="stretch_width", margin=(14, 0)
         )
-        self.file = pmui.FileInput(
-            label="Scenario from a TOML file", accept=".toml", variant="text", color="primary", size="small",
-            sizing_mode="stretch_width", margin=(2, 0),
+        self._running = pn.Row(
+            self.progress, self.cancel_button, visible=False, sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
-        self.file.param.watch(self._on_file, "value")
-        self.policy = PolicyControls(changed=self._on_policy)
-        self._scenario_about = prose("")
-        self._preset_about = prose("")
-        self.scenario.param.watch(lambda _: self._on_scenario(), "value")
-        self.preset.param.watch(lambda _: self._on_preset(), "value")
+        self.policy = PolicyForm(changed=self._changed)
+        self.policy.show(preset(choice.mine.preset), choice.mine.policy)
         self._controls = pn.Column(
             prose("<h2>What happens</h2>"),
             self.scenario,
-            self._scenario_about,
-            self.file,
-            pn.Spacer(height=8),
+            self.seed,
+            prose('<h2 style="margin:10px 0 2px">Policy</h2>'),
             self.preset,
             self._preset_about,
-            self.seed,
-            pn.Row(self.run_button, self.cancel_button, sizing_mode="stretch_width", margin=0),
-            self.progress,
-            prose('<h2 style="margin:8px 0 6px">Policy</h2>'),
+            pn.Spacer(height=8),
             self.policy,
             sizing_mode="stretch_width",
             margin=0,
@@ -118,132 +107,153 @@ class SimulatePage(pn.viewable.Viewer):
             css_classes=["controls"],
         )
 
-    def _make_results(self, page: pmui.Page) -> None:
+    def _make_results(self, page: pmui.Page, choice: Choice) -> None:
         self._notice = Notice()
         self._headline = prose(_WAITING, css_classes=["headline"])
+        self.versus = Versus(mine=self._mine, value=choice.other, both=choice.both)
         self.cards = MetricCards()
-        self.charts = RunCharts(page)
+        self.story = RunCharts(page)
         self._results = pn.Column(
             self._notice,
             self._headline,
-            pn.Spacer(height=12),
+            self._running,
+            pn.Spacer(height=8),
+            self.versus,
+            pn.Spacer(height=8),
             self.cards,
             pn.Spacer(height=14),
-            self.charts,
+            self.story,
             sizing_mode="stretch_width",
             margin=0,
             stylesheets=[styles.BARE],
             css_classes=["results"],
         )
 
-    def _begin(self, arguments: dict[str, str]) -> None:
-        """Set the controls to what the address asks for, and show its run; the default one is there at once."""
-        asked, wrong = (DEFAULT_SCENARIO, "default", DEFAULT_SEED), ""
-        try:
-            asked = chosen(arguments)
-        except InputError as error:
-            wrong = str(error)
-        self.scenario.value, self.preset.value, self.seed.value = asked
-        self._on_scenario()
-        self._on_preset()
-        if wrong:
-            self.state.refuse(wrong)
-        if asked != (DEFAULT_SCENARIO, "default", DEFAULT_SEED):
-            pn.state.onload(self._on_run)
-        elif self.state.first_at_once():
-            self._draw(self.state.results, drawn(self.state.results.mine))
-        else:
-            pn.state.onload(self.state.first)
+    def _watch(self) -> None:
+        self.scenario.param.watch(lambda _: self._changed(), "value")
+        self.preset.param.watch(lambda _: self._on_preset(), "value")
+        self.seed.param.watch(lambda _: self._changed(), "value")
+        self.versus.param.watch(lambda _: self._changed(), ["value", "both"])
 
-    async def _on_run(self, *_: Any) -> None:
+    def _begin(self, choice: Choice) -> None:
+        """Show what the address asks for; the first visit's run is there at once."""
+        self._changed_s = math.inf
+        if choice == default_choice() and self.state.at_once():
+            results = self.state.results
+            self._label(results)
+            self.story.show(drawn(results.mine))
+
+        async def loaded() -> None:
+            if self.state.results is None:
+                self._changed()
+            else:
+                self._write(choice)
+
+        pn.state.onload(loaded)
+
+    def choice(self) -> Choice:
+        """What the controls say. Raises InputError with one sentence if it can't be."""
+        return Choice(
+            self.scenario.value, Side(self.preset.value, self.policy.policy()), seed_of(self.seed.value),
+            self.versus.value, self.versus.both,
+        )  # fmt: skip
+
+    def _mine(self) -> Side | None:
         try:
-            if self._scenario is None:
-                raise InputError("choose a scenario first")
-            request = request_of(self._scenario, self.policy.policy(), self.seed.value)
+            return Side(self.preset.value, self.policy.policy())
+        except InputError:
+            return None
+
+    def _changed(self) -> None:
+        """Something was changed: say at once what can't work, simulate what can."""
+        if self._is_setting:
+            return
+        try:
+            choice = self.choice()
         except InputError as error:
             self.policy.blame(str(error))
             self.state.refuse(str(error))
             return
         self.policy.blame("")
-        await self.state.run(request)
 
-    def _on_scenario(self) -> None:
-        try:
-            self._scenario = self._own.get(self.scenario.value) or Scenario.load(self.scenario.value)
-        except InputError as error:
-            self._scenario = None
-            self._scenario_about.object = ""
-            self.state.refuse(str(error))
-            return
-        self._scenario_about.object = about(self._scenario)
+        async def run() -> None:
+            self._write(choice)
+            await self.state.run(choice)
 
-    def _on_file(self, event: Any) -> None:
-        if not event.new:
-            return
+        pn.state.execute(run)
+
+    def _write(self, choice: Choice) -> None:
+        """Let the address say what is chosen; what is changed in one go is one step for the back button.
+
+        ``_changed_s`` is infinite after what the visitor did not change by the controls.
+        """
+        now_s = asyncio.get_running_loop().time()
+        is_step, self._changed_s = now_s - self._changed_s > _ONE_GO_S, now_s
         try:
-            scenario = scenario_of(str(self.file.filename or "scenario.toml"), bytes(event.new))
-        except InputError as error:
-            self.state.refuse(str(error))
-            return
-        self._own[scenario.name] = scenario
-        self.scenario.options = [*bundled(), *(name for name in self._own if name not in bundled())]
-        self.scenario.value = scenario.name
-        self._on_scenario()
-        self.state.refuse("")
+            query = address.to_query(choice)
+        except InputError:
+            query = {}
+        self._frame.set_address("simulate", query, step=is_step)
+
+    def _set(self, choice: Choice) -> None:
+        """Set the controls."""
+        self._is_setting = True
+        try:
+            self.scenario.value = choice.scenario
+            self.preset.value, self.seed.value = choice.mine.preset, choice.seed
+            self.policy.show(preset(choice.mine.preset), choice.mine.policy)
+            self.versus.param.update(value=choice.other, both=choice.both)
+        finally:
+            self._is_setting = False
 
     def _on_preset(self) -> None:
-        preset = PRESETS[self.preset.value]
-        self._preset_about.object = f"<p>{escape(preset.about)}</p>"
-        self.policy.show(Policy.preset(self.preset.value))
-        self._on_policy()
-
-    def _on_policy(self) -> None:
-        """Say at once what can't work; what can is simulated when the visitor presses Run."""
-        try:
-            self.policy.policy()
-        except InputError as error:
-            self.policy.blame(str(error))
-            self.state.refuse(str(error))
-        else:
-            self.policy.blame("")
-            self.state.refuse("")
+        self._preset_about.object = _about_preset(self.preset.value)
+        if self._is_setting:
+            return
+        self.policy.show(preset(self.preset.value), preset(self.preset.value))
+        self._changed()
 
     def _on_running(self, *_: Any) -> None:
         state = self.state
-        self.progress.param.update(visible=state.running, value=round(100 * state.share))
-        self.cancel_button.visible = state.running
+        self.progress.value = round(100 * state.share)
+        self._running.visible = state.running
         if state.results is None:
             self._headline.object = _WAITING if state.running else _NOTHING
 
     def _say(self, sentence: str) -> None:
         self._notice.say(sentence.removeprefix("policy: "))
 
-    async def _on_results(self, event: Any) -> None:
-        results: Results = event.new
+    async def _draw(self, results: Results) -> None:
         data = await asyncio.to_thread(drawn, results.mine)
-        if self.state.results is results:
-            self._draw(results, data)
+        with pn.io.hold():
+            self._label(results)
+            self.story.show(data)
 
-    def _draw(self, results: Results, data: dict[str, Data]) -> None:
+    def _label(self, results: Results) -> None:
         self._headline.object = headline(results)
-        self.cards.show(results.mine, results.baseline)
-        self.charts.show(data)
+        self.cards.show(results.mine, results.other)
 
 
-def about(scenario: Scenario) -> str:
-    """A scenario in words: what it teaches, how long, how many."""
-    clients = scenario.clients.count
-    people = "1 client" if clients == 1 else f"{clients:,} clients"
-    return f"<p>{escape(scenario.description)}</p><p>{format_duration(scenario.duration_s)}, {people}</p>"
+def asked(arguments: Arguments) -> tuple[Choice, str]:
+    """What an address asks for, or the default and a sentence about what is wrong with it."""
+    try:
+        return address.from_query(arguments), ""
+    except InputError as error:
+        return default_choice(), str(error)
 
 
 def headline(results: Results) -> str:
     """What the results are of, in one line, and what to try next."""
-    run = results.mine
-    scenario = escape(str(run.scenario.get("name", "scenario")))
+    run, (mine, other) = results.mine, results.choice.labels
+    scenario = escape(results.choice.scenario.name)
     count = int(run.metrics["messages"])
+    same = " (the same policy)" if results.choice.mine.policy == results.choice.other.policy else ""
     return (
-        f"<h2>{scenario} · {escape(run.label)} · seed {run.seed}</h2>"
-        f"<p>{format_duration(run.duration_s)}, {count:,} messages; compared with <b>original</b>, the first design "
-        f"of the app, on the same seed. {_TRY}</p>"
+        f"<h2>{scenario} · {escape(mine)} · seed {run.seed}</h2>"
+        f"<p>{format_duration(run.duration_s)}, {count:,} messages; compared with <b>{escape(other)}</b>{same} "
+        f"on the same seed. {_TRY}</p>"
     )
+
+
+def _about_preset(name: str) -> str:
+    return f"<p>{escape(PRESETS[name].about)}</p>"

@@ -80,6 +80,7 @@ TWO_COLUMNS = f"""
 :host {{
   display: grid !important; grid-template-columns: clamp(290px, 24vw, 348px) minmax(0, 1fr); gap: 20px;
   align-items: start; padding: 20px; box-sizing: border-box; width: 100%; max-width: 1760px; margin: 0 auto !important;
+  max-height: none !important;
 }}
 :host > * {{ min-width: 0; }}
 @media ({NARROW}) {{
@@ -92,13 +93,13 @@ TWO_COLUMNS = f"""
 def side_by_side(controls: Any, results: Any) -> pn.Column:
     """Controls and results of a place, in a frame that can be hidden (a grid itself does not heed ``visible``)."""
     grid = pn.Column(controls, results, sizing_mode="stretch_width", margin=0, stylesheets=[TWO_COLUMNS])
-    return pn.Column(grid, sizing_mode="stretch_width", margin=0)
+    return pn.Column(grid, sizing_mode="stretch_width", margin=0, stylesheets=[BARE])
 
 
 PANEL = """
 :host {
   background: var(--mui-palette-hustle-card); border: 1px solid var(--mui-palette-hustle-line);
-  border-radius: 10px; padding: 14px 16px; box-sizing: border-box; width: 100%;
+  border-radius: 10px; padding: 14px 16px; box-sizing: border-box; width: 100%; max-height: none !important;
 }
 """
 """A quiet box around things that belong together."""
@@ -106,7 +107,8 @@ PANEL = """
 UNSEEN = ":host { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }"
 """For screen readers only."""
 
-BARE = ":host { width: 100%; box-sizing: border-box; }"
+# Bokeh's own limit, all of the height that is there, cuts off boxes whose content grows in the browser.
+BARE = ":host { width: 100%; box-sizing: border-box; max-height: none !important; }"
 
 TEXT = """
 :host { color: var(--mui-palette-text-primary); font-family: var(--bokeh-base-font, sans-serif); font-size: 14px; }

@@ -1,0 +1,156 @@
+"""Results follow what is asked: the last request wins, and a row of quick ones neither starves nor thrashes.
+
+While a control is dragged, requests come faster than simulations end. One that is overtaken may go on for a moment:
+if it ends in time it is shown, so that the figures move with the control; else it is cancelled. Where simulations
+take longer than that, the next one waits until the control has come to rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+from hustle_sim.dashboard.choice import Choice
+from hustle_sim.dashboard.jobs import Job, Request
+from hustle_sim.inputs import InputError
+from hustle_sim.simulation.simulate import Cancelled
+
+if TYPE_CHECKING:
+    from hustle_sim.analysis import Run
+
+logger = logging.getLogger("hustle_sim.dashboard")
+
+PATIENCE_S = 0.35
+"""A simulation that was overtaken may still end within this time of its start; it is quick if it does."""
+
+REST_S = 0.4
+"""Where simulations are not quick, the next one starts when no newer request has come for this long."""
+
+TICK_S = 0.15
+"""How often progress is told."""
+
+CRASHED = "Something in the simulation broke. It is in the server's log; the last good results stay as they are."
+
+
+class Shop(Protocol):
+    """Where simulations are made: a ``Workshop``."""
+
+    def submit(self, request: Request) -> Job:
+        """Start a simulation. Raises InputError with one sentence."""
+        ...
+
+
+class Updates:
+    """One visitor's simulations, those of one choice at a time.
+
+    ``show`` gets a choice and its runs, A's first, and is awaited before the next ones begin; ``tell`` is called with
+    the share that is done while they take long, and with None once nothing runs; ``fail`` with a sentence.
+    """
+
+    def __init__(
+        self,
+        shop: Shop,
+        show: Callable[[Choice, list[Run]], Awaitable[None]],
+        tell: Callable[[float | None], None],
+        fail: Callable[[str], None],
+    ) -> None:
+        self._shop = shop
+        self._show, self._tell, self._fail = show, tell, fail
+        self._wanted: Choice | None = None
+        self._news = asyncio.Event()
+        self._following = False
+        self._quick = True
+
+    async def want(self, choice: Choice) -> None:
+        """Ask for the runs of a choice in place of all that was asked before.
+
+        The first caller stays until nothing is wanted any more; others return at once.
+        """
+        self._wanted = choice
+        self._news.set()
+        if self._following:
+            return
+        self._following = True
+        try:
+            while self._wanted is not None:
+                await self._next()
+        finally:
+            self._following = False
+            self._tell(None)
+
+    def cancel(self) -> None:
+        """Nothing is wanted any more: what runs is ended, and nothing of it is shown."""
+        self._wanted = None
+        self._news.set()
+
+    async def _next(self) -> None:
+        if not self._quick:
+            await self._rest()
+        choice, self._wanted = self._wanted, None
+        self._news.clear()
+        if choice is None:
+            return
+        jobs: list[Job] = []
+        try:
+            for request in choice.requests:
+                jobs.append(self._shop.submit(request))
+            runs = await self._made(jobs)
+            if runs is not None:
+                await self._show(choice, runs)
+        except Cancelled:
+            return
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        except InputError as error:
+            self._fail(str(error))
+        except Exception:
+            logger.exception("A simulation crashed.")
+            self._fail(CRASHED)
+        finally:
+            for job in jobs:
+                job.cancel()
+
+    async def _rest(self) -> None:
+        """Wait until the control is at rest."""
+        while self._wanted is not None:
+            self._news.clear()
+            try:
+                async with asyncio.timeout(REST_S):
+                    await self._news.wait()
+            except TimeoutError:
+                return
+
+    async def _made(self, jobs: list[Job]) -> list[Run] | None:
+        """The runs, or None if they were overtaken or cancelled first."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        runs = asyncio.ensure_future(_all(jobs))
+        news = asyncio.ensure_future(self._news.wait())
+        try:
+            while not runs.done():
+                await asyncio.wait((runs, news), timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
+                if news.done():
+                    left_s = began_s + PATIENCE_S - loop.time() if self._wanted is not None else 0.0
+                    await asyncio.wait((runs,), timeout=max(0.0, left_s))
+                    break
+                if not runs.done() and loop.time() - began_s > TICK_S:
+                    self._tell(sum(job.share for job in jobs) / len(jobs))
+            if runs.done():
+                self._quick = loop.time() - began_s <= PATIENCE_S
+            elif self._wanted is not None:
+                self._quick = False
+            if not runs.done() or (news.done() and self._wanted is None):
+                return None
+            return await runs
+        finally:
+            news.cancel()
+            if not runs.cancel() and not runs.cancelled():
+                runs.exception()  # looked at, so that nobody complains that it was not
+
+
+async def _all(jobs: list[Job]) -> list[Run]:
+    return [await job.result() for job in jobs]
