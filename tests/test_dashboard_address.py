@@ -1,5 +1,8 @@
 """A link shows what one sees: every choice goes into an address and comes back the same."""
 
+import base64
+import json
+import zlib
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
@@ -7,11 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hustle_sim.dashboard.address import LARGEST, from_query, to_query
-from hustle_sim.dashboard.choice import Choice, Side, bundled, bundled_scenario, default_choice, preset
+from hustle_sim.dashboard.choice import Choice, Side, default_choice, preset
 from hustle_sim.dashboard.controls import FIELDS, stops_of
+from hustle_sim.dashboard.scenario_files import bundled
 from hustle_sim.inputs import InputError
 from hustle_sim.policy import PRESETS, Policy
 from hustle_sim.simulation import Scenario
+
+
+def packed(tables):
+    return base64.urlsafe_b64encode(zlib.compress(json.dumps(tables).encode())).decode()
 
 
 @st.composite
@@ -35,7 +43,7 @@ def sides(draw):
 
 @st.composite
 def scenarios(draw):
-    scenario = bundled_scenario(draw(st.sampled_from(bundled())))
+    scenario = bundled()[draw(st.sampled_from(sorted(bundled())))]
     if draw(st.booleans()):
         return scenario
     texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
@@ -55,9 +63,7 @@ def test_every_choice_goes_into_an_address_and_comes_back_the_same(scenario, min
 
 @pytest.mark.parametrize("name", bundled())
 def test_an_edited_scenario_fits_into_an_address(name):
-    query = to_query(
-        Choice(bundled_scenario(name).replace({"name": "mine"}), Side.of("default"), 7, Side.of("original"))
-    )
+    query = to_query(Choice(bundled()[name].replace({"name": "mine"}), Side.of("default"), 7, Side.of("original")))
     assert "scenario" not in query
     assert len(query["own"]) < LARGEST
 
@@ -78,7 +84,7 @@ def test_a_person_can_write_an_address():
 
 
 def test_another_place_can_hand_over_a_policy_and_a_scenario():
-    policy, scenario = Policy().replace({"probe.fall": 2}), bundled_scenario("hang").replace({"backend.capacity": 3})
+    policy, scenario = Policy().replace({"probe.fall": 2}), bundled()["hang"].replace({"backend.capacity": 3})
     choice = from_query({"policy": policy, "scenario": scenario, "seed": 4, "b": Policy.preset("polly")})
     assert (choice.mine, choice.scenario, choice.seed) == (Side("default", policy), scenario, 4)
     assert choice.other == Side.of("polly")
@@ -98,6 +104,8 @@ def test_another_place_can_hand_over_a_policy_and_a_scenario():
         ({"own": "eJyrVkpJTSxOVbJSMDI"}, "the scenario in this address is damaged"),
         ({"own": "ä ö"}, "the scenario in this address is damaged"),
         ({"own": "eJwzBAAAMgAy"}, "the scenario in this address is damaged"),
+        ({"own": packed({"outages": [{"mode": "refuse", "replay": "/etc/passwd"}]})}, "this address names the file"),
+        ({"own": packed({"duration_s": -5})}, "this address: duration_s"),
     ],
 )
 def test_an_address_that_asks_for_what_cannot_be_is_a_sentence(query, sentence):
@@ -108,9 +116,6 @@ def test_an_address_that_asks_for_what_cannot_be_is_a_sentence(query, sentence):
 
 
 def test_a_small_address_cannot_unfold_into_a_large_one():
-    import base64
-    import zlib
-
     bomb = base64.urlsafe_b64encode(zlib.compress(b'{"name": "' + b"x" * 10_000_000 + b'"}')).decode()
     with pytest.raises(InputError, match="damaged"):
         from_query({"own": bomb})

@@ -12,10 +12,8 @@ from hustle_sim.dashboard.cards import GROUPS, card, cards
 from hustle_sim.dashboard.choice import (
     Choice,
     Side,
-    bundled,
     default_choice,
     preset_of,
-    scenario_of,
     seed_of,
 )
 from hustle_sim.dashboard.jobs import Request, Workshop, is_long
@@ -232,36 +230,10 @@ def test_a_policy_is_called_by_its_preset_as_long_as_it_is_that():
     assert choice.labels == ("your policy", "pinned policy")
 
 
-def test_the_default_scenario_comes_first():
-    assert bundled()[0] == "morning-outage"
-    assert set(bundled()) == set(Scenario.bundled())
-
-
 @pytest.mark.parametrize("seed", [-1, None, 1.5, True, "7", 2**63])
 def test_a_seed_that_is_none_is_a_sentence(seed):
     with pytest.raises(InputError, match="whole number from 0 up"):
         seed_of(seed)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"duration_s = ", "mine.toml is not valid TOML"),
-        (b"\xff\xfe", "mine.toml is not text in UTF-8"),
-        (b"duration_s = -5", "duration_s"),
-        (b"durationn_s = 5", "durationn_s is not a field that exists"),
-        (b"#" * 300_000, "too large"),
-    ],
-)
-def test_a_broken_scenario_file_is_a_sentence(content, words):
-    with pytest.raises(InputError) as caught:
-        scenario_of("mine.toml", content)
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value).rstrip("\n")
-
-
-def test_a_scenario_file_without_a_name_is_called_like_the_file():
-    assert scenario_of("mine.toml", b"duration_s = '1h'").name == "mine"
 
 
 # Cards

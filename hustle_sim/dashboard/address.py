@@ -20,12 +20,11 @@ from hustle_sim.dashboard.choice import (
     DEFAULT_SEED,
     Choice,
     Side,
-    bundled,
-    bundled_scenario,
     preset,
     preset_of,
     seed_of,
 )
+from hustle_sim.dashboard.scenario_files import bundled, scenario_in
 from hustle_sim.inputs import InputError, closest
 from hustle_sim.policy import PRESETS, Policy
 from hustle_sim.simulation.scenario import Scenario
@@ -69,7 +68,7 @@ def from_query(query: Mapping[str, Any]) -> Choice:
 
 
 def _scenario_query(scenario: Scenario) -> dict[str, str]:
-    if scenario.name in bundled() and bundled_scenario(scenario.name) == scenario:
+    if bundled().get(scenario.name) == scenario:
         return {"scenario": scenario.name}
     plain = json.dumps(scenario.to_dict(), ensure_ascii=False, separators=(",", ":"))
     packed = zlib.compress(plain.encode(), 9)
@@ -87,7 +86,7 @@ def _scenario(query: Mapping[str, Any]) -> Scenario:
         return _unpacked(query["own"])
     if name not in bundled():
         raise InputError(f"there is no scenario {name!r}{closest(name, bundled())}")
-    return bundled_scenario(name)
+    return bundled()[name]
 
 
 def _unpacked(text: str) -> Scenario:
@@ -102,7 +101,7 @@ def _unpacked(text: str) -> Scenario:
         raise InputError(_DAMAGED) from None
     if not isinstance(tables, dict):
         raise InputError(_DAMAGED)
-    return Scenario.from_dict(tables)
+    return scenario_in(tables, "this address")
 
 
 def _changes(query: Mapping[str, Any], prefix: str) -> dict[str, Any]:

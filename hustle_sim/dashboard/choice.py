@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from hustle_sim.dashboard.jobs import Request
+from hustle_sim.dashboard.scenario_files import FIRST, bundled
 from hustle_sim.inputs import InputError
 from hustle_sim.policy import PRESETS, Policy
 from hustle_sim.simulation.scenario import Scenario
 
-DEFAULT_SCENARIO = "morning-outage"
+DEFAULT_SCENARIO = FIRST
 DEFAULT_SEED = 7
 BASELINE = "original"
-
-_LARGEST_FILE = 200_000
 
 
 @cache
@@ -78,7 +76,7 @@ class Choice:
 @cache
 def default_choice() -> Choice:
     """What a first visit shows."""
-    return Choice(Scenario.load(DEFAULT_SCENARIO), Side.of("default"), DEFAULT_SEED, Side.of(BASELINE))
+    return Choice(bundled()[DEFAULT_SCENARIO], Side.of("default"), DEFAULT_SEED, Side.of(BASELINE))
 
 
 def seed_of(value: Any) -> int:
@@ -86,30 +84,3 @@ def seed_of(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         raise InputError(f"seed: a whole number from 0 up is needed, not {value!r}")
     return value
-
-
-def scenario_of(filename: str, content: bytes) -> Scenario:
-    """The scenario in a TOML file that a visitor hands over. Raises InputError with one sentence."""
-    if len(content) > _LARGEST_FILE:
-        raise InputError(f"{filename} is too large for a scenario: {_LARGEST_FILE // 1000} kB at most")
-    try:
-        tables = tomllib.loads(content.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise InputError(f"{filename} is not text in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{filename} is not valid TOML: {error}") from None
-    return Scenario.from_dict({"name": filename.removesuffix(".toml"), **tables})
-
-
-@cache
-def bundled() -> tuple[str, ...]:
-    """The names of the bundled scenarios, the default first."""
-    names = tuple(Scenario.bundled())
-    first = tuple(name for name in names if name == DEFAULT_SCENARIO)
-    return first + tuple(name for name in names if name != DEFAULT_SCENARIO)
-
-
-@cache
-def bundled_scenario(name: str) -> Scenario:
-    """A bundled scenario, read once."""
-    return Scenario.load(name)

@@ -38,17 +38,25 @@ def scenario_of(filename: str, content: bytes, size: int | None = None) -> Scena
         raise InputError(f"{filename} is not text in UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{filename} is not valid TOML: {error}") from None
+    return scenario_in({"name": filename.removesuffix(".toml"), **tables}, filename)
+
+
+def scenario_in(tables: Mapping[str, Any], where: str) -> Scenario:
+    """The scenario in tables that come from a visitor, without a look at any file of the server's.
+
+    Raises InputError with one sentence that begins with ``where``.
+    """
     for name, holds in (("replay", "incidents"), ("csv", "values_s")):
         file = _named(tables, name, holds)
         if file is not None:
             raise InputError(
-                f"{filename} names the file {file!r}, which is not here: "
+                f"{where} names the file {file!r}, which is not here: "
                 f"load it with Scenario.load and save it again, so that its {holds} are inside"
             )
     try:
-        return Scenario.from_dict({"name": filename.removesuffix(".toml"), **tables})
+        return Scenario.from_dict(tables)
     except InputError as error:
-        raise InputError(f"{filename}: {str(error).removeprefix('scenario: ')}") from None
+        raise InputError(f"{where}: {str(error).removeprefix('scenario: ')}") from None
 
 
 def _named(value: Any, name: str, holds: str) -> str | None:

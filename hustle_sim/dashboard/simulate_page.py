@@ -19,7 +19,7 @@ from hustle_sim.dashboard.choice import Choice, Side, default_choice, preset, se
 from hustle_sim.dashboard.notices import Notice, prose
 from hustle_sim.dashboard.places import Arguments, Frame
 from hustle_sim.dashboard.policy_form import PolicyForm
-from hustle_sim.dashboard.scenario_choice import ScenarioChoice
+from hustle_sim.dashboard.scenario_picker import ScenarioPicker
 from hustle_sim.dashboard.simulate_state import Results, SimulateState
 from hustle_sim.dashboard.versus import Versus
 from hustle_sim.inputs import InputError, format_duration
@@ -73,7 +73,8 @@ class SimulatePage(pn.viewable.Viewer):
 
     def _make_controls(self, choice: Choice) -> None:
         wide: dict[str, Any] = {"sizing_mode": "stretch_width", "width": None, "margin": (8, 0), "size": "small"}
-        self.scenario = ScenarioChoice(choice.scenario, complain=self.state.refuse)
+        self.scenario = ScenarioPicker()
+        self.scenario.show(choice.scenario)
         self.preset = pmui.Select(label="Policy preset", options=list(PRESETS), value=choice.mine.preset, **wide)
         self._preset_about = prose(_about_preset(choice.mine.preset))
         self.seed = pmui.IntInput(
@@ -117,6 +118,7 @@ class SimulatePage(pn.viewable.Viewer):
             self._notice,
             self._headline,
             self._running,
+            self.scenario.editor,
             pn.Spacer(height=8),
             self.versus,
             pn.Spacer(height=8),
@@ -199,7 +201,7 @@ class SimulatePage(pn.viewable.Viewer):
         """Set the controls."""
         self._is_setting = True
         try:
-            self.scenario.value = choice.scenario
+            self.scenario.show(choice.scenario)
             self.preset.value, self.seed.value = choice.mine.preset, choice.seed
             self.policy.show(preset(choice.mine.preset), choice.mine.policy)
             self.versus.param.update(value=choice.other, both=choice.both)
