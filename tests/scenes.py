@@ -40,10 +40,29 @@ def live(page: Page) -> None:
     drawn(page, ".live-latency")
 
 
+def coach(page: Page) -> None:
+    """A chat with an answer, one that is called off, and one that waits for the backend, which is being mended."""
+    box = page.get_by_placeholder("Write to the coach")
+    expect(box).to_be_enabled()
+    box.fill("How do I start?")
+    box.press("Enter")
+    expect(page.locator('.pair[data-state="done"]').last).to_be_visible()
+    press(page, "Refuse connections")
+    for number, text in enumerate(
+        ("Is anybody there?", "I wanted to tell you something"), page.locator(".pair").count()
+    ):
+        box.fill(text)
+        box.press("Enter")
+        expect(page.locator(".pair").nth(number)).not_to_have_attribute("data-state", "waiting")
+    page.locator(".pair").last.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".pair").last).to_have_attribute("data-state", "cancelled")
+    press(page, "Mend it")
+
+
 def queue(page: Page) -> None:
     """Whatever the queue of this machine holds."""
     expect(page.get_by_role("heading", name="The queue")).to_be_visible()
 
 
-SCENES: dict[str, Callable[[Page], None]] = {"simulate": simulate, "live": live, "queue": queue}
+SCENES: dict[str, Callable[[Page], None]] = {"simulate": simulate, "live": live, "coach": coach, "queue": queue}
 """How each place is brought there, by its name in the address."""

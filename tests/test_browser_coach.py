@@ -294,7 +294,7 @@ def test_pictures(server, browser):
         for width, height in ((1920, 1080), (1400, 950), (390, 844)):
             with visit(browser, server.url, width=width, height=height, dark=dark) as visitor:
                 page = at_the_coach(visitor)
-                say(page, f"How do I start at {width}?")
+                say(page, f"How do I start at {width} in the {'dark' if dark else 'light'}?")
                 expect(page.locator('.pair[data-source="backend"]')).to_have_count(1)
                 page.get_by_role("button", name="Break the backend and send a message").click()
                 expect(page.locator('.pair[data-source="fallback"]')).to_have_count(1)

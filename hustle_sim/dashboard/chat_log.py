@@ -56,7 +56,8 @@ export function render({model}) {
     }
     const glyph = make("i", {className: "glyph", textContent: row.glyph})
     glyph.setAttribute("aria-hidden", "true")
-    const note = make("div", {className: "note"}, glyph, make("span", {className: "words", textContent: row.words}))
+    const words = make("span", {className: "words", textContent: row.words})
+    const note = make("div", {className: "note"}, make("span", {className: "mark"}, glyph, words))
     if (row.due_in_s >= 0) {
       const left = make("span", {className: "left"})
       left.setAttribute("aria-hidden", "true")
@@ -173,7 +174,8 @@ time { font-size: 12px; line-height: 1.3; margin-top: 3px; color: var(--mui-pale
 [data-tone=good] .answer { border-inline-start: 4px solid var(--mui-palette-hustle-online); }
 .note { display: flex; flex-wrap: wrap; align-items: center; gap: 2px 6px; min-height: 30px; padding: 2px 4px 0;
         font-size: 13px; line-height: 1.4; color: var(--mui-palette-hustle-quiet); }
-.glyph { font-style: normal; font-weight: 700; min-width: 1.1em; text-align: center; }
+.mark { display: flex; gap: 6px; min-width: 0; }
+.glyph { flex: none; font-style: normal; font-weight: 700; min-width: 1.1em; text-align: center; }
 [data-tone=good] .glyph { color: var(--mui-palette-hustle-onlineText); }
 [data-tone=warn] .glyph { color: var(--mui-palette-hustle-degradedText); }
 [data-tone=bad] .glyph { color: var(--mui-palette-hustle-offlineText); }
