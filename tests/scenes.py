@@ -31,7 +31,7 @@ def simulate(page: Page) -> None:
 def live(page: Page) -> None:
     """The practice backend, which was well, broke, and came back."""
     indicator = page.locator("button.indicator")
-    press(page, "Start")
+    press(page, "Watch")
     expect(indicator).to_have_attribute("data-status", "online")
     press(page, "Answer 503")
     expect(indicator).to_have_attribute("data-status", "offline")
@@ -59,10 +59,5 @@ def coach(page: Page) -> None:
     press(page, "Mend it")
 
 
-def queue(page: Page) -> None:
-    """Whatever the queue of this machine holds."""
-    expect(page.get_by_role("heading", name="The queue")).to_be_visible()
-
-
-SCENES: dict[str, Callable[[Page], None]] = {"simulate": simulate, "live": live, "coach": coach, "queue": queue}
+SCENES: dict[str, Callable[[Page], None]] = {"simulate": simulate, "live": live, "coach": coach}
 """How each place is brought there, by its name in the address."""

@@ -64,66 +64,10 @@ def test_a_first_visit_shows_a_finished_run_with_every_figure_drawn(visitor):
         drawn(page, f".figure-{name}")
 
 
-def every(page, interval):
-    page.get_by_role("combobox", name="Probe every").click()
-    page.get_by_role("menuitem", name=interval, exact=True).click()
-
-
-def test_a_click_or_a_key_on_the_indicator_probes_now(visitor):
-    page = visitor.go(place="live")
-    indicator, probes = page.locator("button.indicator"), page.locator(".probes p")
-    expect(indicator).to_contain_text("Not watching")
-    every(page, "5 min")
-    press(page, "Start")
-    expect(probes).to_contain_text("1 probe ·")
-    expect(indicator).to_have_attribute("aria-disabled", "false")
-    indicator.click()
-    expect(probes).to_contain_text("2 probes ·")
-    expect(indicator).to_have_attribute("aria-busy", "false")
-    expect(indicator).to_have_attribute("aria-disabled", "false")
-    indicator.focus()
-    page.keyboard.press("Enter")
-    expect(probes).to_contain_text("3 probes ·")
-    press(page, "Stop")
-    expect(indicator).to_contain_text("Not watching")
-
-
-def test_the_live_page_watches_the_practice_backend_through_an_outage(visitor):
-    page = visitor.go(place="live")
-    indicator = page.locator("button.indicator")
-    press(page, "Start")
-    expect(indicator).to_have_attribute("data-status", "online")
-    expect(indicator.get_by_role("status")).to_have_text("Online")
-    drawn(page, ".live-latency")
-    drawn(page, ".live-band")
-
-    press(page, "Answer 503")
-    expect(indicator).to_have_attribute("data-status", "offline")
-    expect(page.locator(".transitions")).to_contain_text("3 failed in a row")
-    expect(page.get_by_role("alert")).to_contain_text("does not answer (overloaded")
-    press(page, "Mend it")
-    expect(indicator).to_have_attribute("data-status", "online")
-    expect(page.get_by_role("alert")).to_have_count(0)
-
-
-@pytest.mark.parametrize(
-    ("url", "sentence"),
-    [("htp:/nowhere", "htp:/nowhere"), ("http://127.0.0.1:9", "does not answer (connection refused")],
-    ids=["malformed", "unreachable"],
-)
-def test_a_url_that_cannot_be_watched_is_a_sentence(visitor, url, sentence):
-    page = visitor.go(place="live")
-    field = page.get_by_label("Backend URL")
-    field.fill(url)
-    field.press("Tab")
-    press(page, "Start")
-    expect(page.get_by_role("alert")).to_contain_text(sentence)
-
-
 def test_the_menu_goes_between_the_places_and_the_address_says_where_one_is(visitor):
     page = visitor.go()
     page.get_by_role("link", name="Live").click()
-    expect(page.locator("button.indicator")).to_be_visible()
+    expect(page.get_by_label("Backend URL")).to_be_visible()
     expect(card(page, "lost")).to_be_hidden()
     page.wait_for_url("**/?place=live*")
     page.get_by_role("link", name="Simulate").click()

@@ -59,6 +59,7 @@ def test_axe_looks_into_the_page(browser, server):
     """Would it see what is wrong? A button without a name, deep inside."""
     with visit(browser, server.url) as visitor:
         page = visitor.go(place="live")
+        page.get_by_role("button", name="Watch", exact=True).click()
         expect(page.locator("button.indicator")).to_be_visible()
         page.locator("button.indicator").evaluate("(one) => one.getRootNode().append(document.createElement('button'))")
         assert [one["id"] for one in axe.violations(page)] == ["button-name"]

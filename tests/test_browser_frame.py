@@ -49,16 +49,16 @@ def here(page, place):
 def test_back_and_forward_go_between_the_places(visitor):
     page = visitor.go(place="live")
     here(page, "Live")
-    expect(page.locator("button.indicator")).to_be_visible()
+    expect(page.get_by_label("Backend URL")).to_be_visible()
     page.get_by_role("link", name="Simulate").click()
     here(page, "Simulate")
     expect(page.locator('.card[data-metric="lost"]')).to_be_visible()
     page.go_back()
     here(page, "Live")
-    expect(page.locator("button.indicator")).to_be_visible()
+    expect(page.get_by_label("Backend URL")).to_be_visible()
     page.go_forward()
     here(page, "Simulate")
-    expect(page.locator("button.indicator")).to_be_hidden()
+    expect(page.get_by_label("Backend URL")).to_be_hidden()
 
 
 def test_a_link_of_the_menu_opens_its_place_in_a_tab_of_its_own(visitor):
@@ -118,7 +118,7 @@ def test_behind_a_proxy_under_a_path_with_a_password_everything_stays_under_the_
         page.get_by_label("Password").fill("open sesame")
         page.get_by_role("button", name="Log in").click()
         here(page, "Live")
-        page.get_by_role("button", name="Start", exact=True).click()
+        page.get_by_role("button", name="Watch", exact=True).click()
         expect(page.locator("button.indicator")).to_have_attribute("data-status", "online")
         page.get_by_role("link", name="Simulate").click()
         here(page, "Simulate")

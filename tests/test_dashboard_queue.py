@@ -6,8 +6,9 @@ import json
 import pytest
 
 from hustle_sim.dashboard.app import PLACES
-from hustle_sim.dashboard.queue_page import QueuePage
+from hustle_sim.dashboard.places import read_address
 from hustle_sim.dashboard.queue_state import EMPTY, LOOKS, SHOWN, QueueFile, Snapshot, allowed, chips, details, rows
+from hustle_sim.dashboard.queue_view import QueueView
 from hustle_sim.live.settings import wall_time
 from hustle_sim.resilience import Item, ItemState, SQLiteStore
 
@@ -34,7 +35,8 @@ async def fill(path, *items):
 def test_every_state_has_a_glyph_and_a_word_of_its_own():
     assert list(LOOKS) == list(ItemState)
     assert len({glyph for glyph, _ in LOOKS.values()}) == len({word for _, word in LOOKS.values()}) == len(ItemState)
-    assert "queue" in [place.name for place in PLACES]
+    places = {place.name: place for place in PLACES}
+    assert read_address("?place=queue", places, "simulate") == ("live", {"tab": "queue"})
 
 
 def test_rows_are_short_and_in_words_and_chips_count_them():
@@ -75,7 +77,7 @@ def test_what_is_allowed_follows_from_the_states_of_all_that_is_selected(states,
 
 def test_a_file_that_is_not_there_is_an_empty_queue_and_is_not_made(tmp_path):
     async def main():
-        page = QueuePage(QueueFile(tmp_path / "none.sqlite3"))
+        page = QueueView(QueueFile(tmp_path / "none.sqlite3"))
         await page.refresh()
         assert EMPTY in page._empty._pane.object
         assert not page._list_box.visible
@@ -91,7 +93,7 @@ def test_messages_are_retried_cancelled_and_deleted_and_delete_asks(tmp_path):
 
     async def main():
         await fill(path, item(ItemState.READY), item(ItemState.DEAD), item(ItemState.DELIVERED, reply="a function"))
-        page = QueuePage(file := QueueFile(path))
+        page = QueueView(file := QueueFile(path))
         await page.refresh()
         assert [row["id"] for row in page.table.rows] == ["delivered-1", "dead-1", "ready-1"]
 
@@ -147,7 +149,7 @@ def test_a_message_that_changed_in_the_meantime_is_a_sentence(tmp_path):
 
     async def main():
         await fill(path, item(ItemState.READY))
-        page = QueuePage(file := QueueFile(path))
+        page = QueueView(file := QueueFile(path))
         await page.refresh()
         page.table.selected = ["ready-1"]
         other = SQLiteStore(path)
@@ -164,7 +166,7 @@ def test_a_message_that_changed_in_the_meantime_is_a_sentence(tmp_path):
 def test_a_file_of_something_else_is_a_sentence_and_is_left_as_it_is(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("not a queue")
-    page = QueuePage(QueueFile(path))
+    page = QueueView(QueueFile(path))
     asyncio.run(page.refresh())
     assert "is not a queue&#x27;s file" in page._notice._pane.object
     assert path.read_text() == "not a queue"
@@ -175,7 +177,7 @@ def test_a_damaged_file_is_told_of(tmp_path):
     path.write_bytes(b"SQLite format 3\x00" + b"rubbish" * 2000)
 
     async def main():
-        page = QueuePage(file := QueueFile(path))
+        page = QueueView(file := QueueFile(path))
         await page.refresh()
         await page.refresh()
         assert "set aside" in page._damage._pane.object

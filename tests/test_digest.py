@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hustle_sim.events import BreakerChanged, ProbeEnded, QueueChanged, StatusChanged
-from hustle_sim.live.digest import CHANGES, INCIDENTS, POINTS, Digest, Tail
+from hustle_sim.live.digest import CHANGES, CHECKS, INCIDENTS, Digest, Tail
 
 DAY_S = 86400.0
 
@@ -63,7 +63,7 @@ def test_no_second_is_lost_or_counted_twice(steps):
             assert getattr(total, f"{name}_s") == pytest.approx(truth[name], abs=1e-3)
 
 
-def test_percentiles_are_right_within_one_percent():
+def test_percentiles_are_right_within_half_a_percent():
     chance = random.Random(3)
     digest, latencies = Digest(), []
     for number in range(3000):
@@ -71,7 +71,7 @@ def test_percentiles_are_right_within_one_percent():
         digest(probe(float(number), latencies[-1]))
     total = digest.summary(3010.0)
     for share in (0.5, 0.95, 0.99):
-        assert total.latency_s(share) == pytest.approx(np.quantile(latencies, share, method="inverted_cdf"), rel=0.0101)
+        assert total.latency_s(share) == pytest.approx(np.quantile(latencies, share, method="inverted_cdf"), rel=0.0051)
     assert math.isnan(Digest().summary(1.0).latency_s(0.5))
 
 
@@ -131,11 +131,11 @@ def test_a_week_of_a_restless_backend_does_not_let_it_grow():
                 status = current
         sizes.append(digest.size)
     # A day fills the minutes; from then on only an hour in 24 is added.
-    assert sizes[-1] - sizes[1] <= 5 * 24 * 300
-    assert sizes[-1] < 60_000
-    number, points = digest.points_since(0)
+    assert sizes[-1] - sizes[1] <= 5 * 24 * 600
+    assert sizes[-1] < 80_000
+    number, checks = digest.checks_since(0)
     assert number > 100_000
-    assert len(points) == POINTS
+    assert len(checks) == CHECKS
     assert len(digest.changes_since(0)[1]) == CHANGES
     assert len(digest.incidents()) == INCIDENTS
     assert len(digest.minutes(now_s)) == 24 * 60 - 1

@@ -46,8 +46,8 @@ def heartbeat_data(run: Recording, client: int | None = None, cells: int = CELLS
     bars = []
     for cell in range(number) if len(probes) else ():
         start_s, until_s = cell * width_s, min((cell + 1) * width_s, run.duration_s)
-        beat = _beat(int(checks[cell]), int(answered[cell]), int(slowed[cell]))
-        words = _beat_words(int(checks[cell]), int(answered[cell]), float(slowest_s[cell]))
+        beat = beat_of(int(checks[cell]), int(answered[cell]), int(slowed[cell]))
+        words = beat_words(int(checks[cell]), int(answered[cell]), float(slowest_s[cell]))
         # A hair of air between the cells.
         bars.append(
             (start_s, 0.0, until_s - 0.12 * width_s, HEARTBEAT[beat].height, HEARTBEAT[beat].word,
@@ -134,7 +134,8 @@ def rush_data(run: Recording) -> Data:
     }
 
 
-def _beat(checks: int, answered: int, slow: int) -> str:
+def beat_of(checks: int, answered: int, slow: int) -> str:
+    """The kind (a key of ``HEARTBEAT``) of a cell with so many checks, of which so many were answered, or slow."""
     if not checks:
         return "none"
     if not answered:
@@ -142,7 +143,8 @@ def _beat(checks: int, answered: int, slow: int) -> str:
     return "partly" if answered < checks or slow else "well"
 
 
-def _beat_words(checks: int, answered: int, slowest_s: float) -> str:
+def beat_words(checks: int, answered: int, slowest_s: float) -> str:
+    """A cell in words, without its time."""
     if not checks:
         return "No health check"
     number = "1 health check" if checks == 1 else f"{checks:,} health checks"

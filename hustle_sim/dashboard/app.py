@@ -24,7 +24,6 @@ from hustle_sim.dashboard.mending import Mending
 from hustle_sim.dashboard.menu import THEME_COOKIE, Menu
 from hustle_sim.dashboard.notices import Notice
 from hustle_sim.dashboard.places import Arguments, Place, Receiving, View, read_address, write_address
-from hustle_sim.dashboard.queue_page import QueuePage
 from hustle_sim.dashboard.simulate_page import SimulatePage
 
 logger = logging.getLogger("hustle_sim.dashboard")
@@ -33,9 +32,8 @@ TITLE = "hustle_sim"
 
 PLACES = (
     Place("simulate", "Simulate", SimulatePage),
-    Place("live", "Live", lambda frame, _: LivePage(frame.page)),
+    Place("live", "Live", LivePage),
     Place("coach", "Coach", CoachPage),
-    Place("queue", "Queue", lambda *_: QueuePage()),
 )
 """The places in the order of the menu; a visitor comes to the first."""
 

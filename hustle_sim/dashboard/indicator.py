@@ -23,32 +23,45 @@ WORDS = {status: STATUS[status.value].word.capitalize() for status in Status}
 
 IDLE = "Not watching"
 
-_ESM = """
-const SHAPES = {
+START = "Start watching to see how the backend is."
+
+SHAPES_JS = """{
   online: '<circle cx="12" cy="12" r="10"/><path class="ink" d="M7 12.5l3.4 3.4L17 9"/>',
   degraded: '<path d="M12 2.2L23 21.5H1z"/><path class="ink" d="M12 9v6M12 17.6v1.2"/>',
   offline: '<rect x="2.5" y="2.5" width="19" height="19" rx="3"/><path class="ink" d="M8 8l8 8M16 8l-8 8"/>',
   checking: '<circle class="ring" cx="12" cy="12" r="9"/><path class="hand" d="M12 7v5.2l3.4 2"/>',
   idle: '<circle class="ring" cx="12" cy="12" r="9"/><path class="hand" d="M8 12h8"/>',
 }
+"""
+"""The shape of each status, as an object of JavaScript."""
 
+AGE_JS = """
 function age(seconds) {
   if (seconds < 1.5) { return "just now" }
   if (seconds < 90) { return `${Math.round(seconds)} s ago` }
   if (seconds < 5400) { return `${Math.round(seconds / 60)} min ago` }
   return `${Math.round(seconds / 3600)} h ago`
 }
+"""
+"""A function of JavaScript: seconds as "12 s ago"."""
 
+_ESM = (
+    "const SHAPES = "
+    + SHAPES_JS
+    + AGE_JS
+    + """
 export function render({model, el}) {
   const button = document.createElement("button")
   button.type = "button"
   button.className = "indicator"
   button.innerHTML = `
     <svg viewBox="0 0 24 24" aria-hidden="true"></svg>
-    <span class="words"><span class="word" role="status" aria-live="polite"></span><span class="fine"></span></span>
+    <span class="words"><span role="status" aria-live="polite"><span class="unseen"></span><span
+      class="word"></span></span><span class="fine"></span></span>
     <span class="act" aria-hidden="true">Probe now</span>`
   const shape = button.querySelector("svg")
   const word = button.querySelector(".word")
+  const whose = button.querySelector(".unseen")
   const fine = button.querySelector(".fine")
   let since = performance.now()
 
@@ -65,12 +78,14 @@ export function render({model, el}) {
       button.dataset.status = status
       shape.innerHTML = SHAPES[status]
     }
+    const name = model.label ? `${model.label}: ` : ""
+    if (whose.textContent !== name) { whose.textContent = name }
     if (word.textContent !== model.word) { word.textContent = model.word }
     button.setAttribute("aria-busy", model.probing ? "true" : "false")
     const off = model.probing || !model.watching
     button.setAttribute("aria-disabled", off ? "true" : "false")
     button.title = model.note
-    button.setAttribute("aria-label", model.watching ? `${model.word}. Probe now` : model.word)
+    button.setAttribute("aria-label", name + (model.watching ? `${model.word}. Probe now` : model.word))
     tell()
   }
   button.addEventListener("click", () => {
@@ -80,7 +95,7 @@ export function render({model, el}) {
     model.send_msg({type: "probe"})
   })
   const seen = () => { since = performance.now(); draw() }
-  model.on(["status", "word", "latency", "probing", "watching", "note"], draw)
+  model.on(["label", "status", "word", "latency", "probing", "watching", "note"], draw)
   model.on(["age_s", "beat"], seen)
   const ticking = setInterval(tell, 1000)
   model.on("remove", () => clearInterval(ticking))
@@ -88,6 +103,7 @@ export function render({model, el}) {
   return button
 }
 """
+)
 
 _CSS = """
 :host { display: block; }
@@ -118,6 +134,7 @@ _CSS = """
 .indicator svg .hand { stroke: var(--hue); }
 .words { display: flex; flex-direction: column; flex: 1; min-width: 0; }
 .word { font-size: 19px; font-weight: 600; line-height: 1.25; color: var(--ink-text); }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: pre; }
 .fine { font-size: 13px; line-height: 1.35; min-height: 1.35em; color: var(--mui-palette-hustle-quiet);
         font-variant-numeric: tabular-nums; }
 .act { flex: none; font-size: 13px; font-weight: 500; padding: 4px 10px; border-radius: 6px;
@@ -140,13 +157,14 @@ class StatusIndicator(pn.custom.JSComponent):
     """A button that shows what the monitor knows; ``on_probe`` is called when a person clicks it."""
 
     status = param.String(default="idle", doc="checking, online, degraded, offline, or idle when nothing is watched.")
+    label = param.String(default="", doc="Whose status it is, for a screen reader; empty where there is only one.")
     word = param.String(default=IDLE)
     latency = param.String(default="", doc="Of the last probe, as text.")
     age_s = param.Number(default=-1, doc="Age of the verdict when it was sent; the browser counts on. -1: none yet.")
     beat = param.Integer(default=0, doc="Grows with each probe that ended, so that an equal age counts anew.")
     probing = param.Boolean(default=False)
     watching = param.Boolean(default=False)
-    note = param.String(default="Start watching to see how the backend is.")
+    note = param.String(default=START)
 
     _esm = _ESM
     _stylesheets = [_CSS]  # noqa: RUF012 - as Panel declares it
@@ -169,7 +187,7 @@ def seen(health: Health | None, now_s: float) -> dict[str, Any]:
     if health is None:
         return {
             "status": "idle", "word": IDLE, "latency": "", "age_s": -1, "probing": False, "watching": False,
-            "note": "Start watching to see how the backend is.",
+            "note": START,
         }  # fmt: skip
     status, at, note = health.status, health.last_check, health.message
     if status is Status.CHECKING and health.known_status is not None:

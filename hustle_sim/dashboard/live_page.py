@@ -1,263 +1,356 @@
-"""The place where a real backend is watched, or our practice backend, which can be broken on purpose."""
+"""The place where backends are watched: yours, or our practice backend, which can be broken on purpose."""
 
 # mypy: allow-subclassing-any
 
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import panel as pn
-import panel_material_ui as pmui
 
 from hustle_sim.analysis.palette import Theme
 from hustle_sim.dashboard import styles
 from hustle_sim.dashboard.indicator import StatusIndicator
-from hustle_sim.dashboard.live_charts import TABLE_CSS, LiveCharts, table
-from hustle_sim.dashboard.live_state import (
-    BREAKAGES,
-    INTERVALS_S,
-    SHOWN,
-    Feed,
-    default_url,
-    practice,
-    summary,
-    take_seat,
-    trouble,
-    watch_policy,
+from hustle_sim.dashboard.live_board import Looking, TargetLine, Wall
+from hustle_sim.dashboard.live_controls import LiveControls
+from hustle_sim.dashboard.live_details import LiveDetails, zipped
+from hustle_sim.dashboard.live_slo import Goals, read_goals, write_goals
+from hustle_sim.dashboard.live_state import News, default_url, trouble
+from hustle_sim.dashboard.live_targets import (
+    USUAL,
+    Target,
+    read_targets,
+    target_of,
+    with_one_more,
+    without,
+    write_targets,
 )
-from hustle_sim.dashboard.notices import Notice, prose
+from hustle_sim.dashboard.live_watch import Watch, begin
+from hustle_sim.dashboard.notices import Notice
+from hustle_sim.dashboard.places import Arguments, Frame
 from hustle_sim.inputs import InputError
+from hustle_sim.live.replay import scenario_of
 from hustle_sim.live.settings import Settings, wall_time
-from hustle_sim.policy import Policy
-
-if TYPE_CHECKING:
-    from hustle_sim.live.session import Seat
 
 logger = logging.getLogger("hustle_sim.dashboard")
 
 _PULL_MS = 500
 
+_NOTHING = (
+    "Nothing is watched yet. Give the URL of your backend, or leave it empty for a practice backend on this machine "
+    "that you can break on purpose."
+)
+_CONNECTING = "Connecting…"
+
 
 class LivePage(pn.viewable.Viewer):
-    """One visitor's view of one backend. The watching itself is shared by all who watch the same."""
+    """One visitor's view of their targets. The watching itself is shared by all who watch the same."""
 
-    def __init__(self, page: pmui.Page, **params: Any) -> None:
+    def __init__(self, frame: Frame, arguments: Arguments, **params: Any) -> None:
         super().__init__(**params)
-        self._page = page
-        self._seat: Seat | None = None
-        self._feed = Feed()
-        self._health: Any = None
-        self._drawn = 0.0
-        self._settings, self._problem = _settings()
-        self._make_controls()
+        self._frame = frame
+        self._settings, problem = _settings()
+        self._targets: tuple[Target, ...] = ()
+        self._watches: dict[str, Watch] = {}
+        self._rows: dict[str, _Row] = {}
+        self._chosen = ""
+        self._goals = Goals()
+        self._is_on_wall = self._is_seen = self._is_closed = False
+        self._told: tuple[str, str] = ("", "")
+        self._opening = asyncio.Lock()
         self._make_views()
-        self._view = styles.side_by_side(self._controls, self._results)
         self._pulling = pn.state.add_periodic_callback(self._pull, period=_PULL_MS, start=False)
-        self._repaint = page.param.watch(lambda _: self._paint(), "dark_theme")
-        self._notice.say(self._problem)
-        self._show_practice()
+        self._repaint = frame.page.param.watch(lambda _: self._paint(), "dark_theme")
+        self.arrive(arguments)
+        if problem:
+            self._notice.say(problem)
+
+    def arrive(self, arguments: Arguments) -> None:
+        """See ``places.Receiving``: ``watch`` (targets), ``target`` (the chosen one), ``tab``, ``slo``, ``wall``."""
+        given = {name: str(value) for name, value in arguments.items()}
+        targets, problem = read_targets(given.get("watch", ""))
+        try:
+            self._goals = read_goals(given["slo"]) if given.get("slo") else Goals()
+        except InputError as error:
+            problem = problem or str(error)
+        on_wall = given.get("wall", "") not in ("", "0")
+        if on_wall and not (targets or problem):
+            targets = (target_of(default_url(self._settings), USUAL),)
+        self._notice.say(problem)
+        self.controls.show_goals(self._goals)
+        self.details.tab = given.get("tab", "")
+        self._targets = targets
+        self._chosen = given.get("target", "")
+        self._go_on_wall(on_wall)
+        pn.state.onload(self._settle)
 
     def seen(self, visible: bool) -> None:
         """The visitor came here, or went elsewhere: nothing is sent to a place that nobody sees."""
-        self._view.visible = visible
-        if visible and self._seat is not None:
-            self._pulling.start()
-        elif self._pulling.running:
-            self._pulling.stop()
+        self._view.visible = self._is_seen = visible
+        self._turn()
 
     def close(self) -> None:
-        """The visitor is gone: give up the seat. The watching ends with the last one."""
-        self._page.param.unwatch(self._repaint)
+        """The visitor is gone: give up the seats. The watching of a target ends with its last viewer."""
+        self._is_closed = True
+        self._frame.page.param.unwatch(self._repaint)
         if self._pulling.running:
             self._pulling.stop()
-        if self._seat is not None:
-            self._seat.leave()
-            self._seat = None
+        self.details.close()
+        for watch in self._watches.values():
+            watch.seat.leave()
+        self._watches.clear()
 
     def __panel__(self) -> Any:
         return self._view
 
     @property
     def _theme(self) -> Theme:
-        return "dark" if self._page.dark_theme else "light"
+        return "dark" if self._frame.page.dark_theme else "light"
 
-    def _make_controls(self) -> None:
-        wide: dict[str, Any] = {"sizing_mode": "stretch_width", "width": None, "margin": (8, 0), "size": "small"}
-        self.url = pmui.TextInput(
-            label="Backend URL", value=default_url(self._settings), placeholder="http://localhost:8000",
-            helper_text="Empty: a practice backend on this machine, which you can break on purpose.",
-            **wide,
-        )  # fmt: skip
-        self.interval = pmui.Select(label="Probe every", options=list(INTERVALS_S), value="5 s", **wide)
-        self.start_button = pmui.Button(
-            label="Start", color="primary", variant="contained", sizing_mode="stretch_width", margin=(8, 0),
-            on_click=self._on_start,
-        )  # fmt: skip
-        self.stop_button = pmui.Button(
-            label="Stop", color="primary", variant="outlined", sizing_mode="stretch_width", margin=(8, 0),
-            visible=False, on_click=self._on_stop,
-        )  # fmt: skip
-        self.breaking = {
-            how: pmui.Button(
-                label=how, color="primary", variant="outlined", sizing_mode="stretch_width", margin=(4, 0),
-                on_click=lambda _, how=how: self._break(how),
-            )
-            for how in BREAKAGES
-        }  # fmt: skip
-        self.mend_button = pmui.Button(
-            label="Mend it", color="primary", variant="outlined", sizing_mode="stretch_width", margin=(4, 0),
-            on_click=lambda _: self._break(""),
-        )  # fmt: skip
-        self._practice_about = prose("")
-        self._practice = pn.Column(
-            prose("<h2>Break it on purpose</h2>"), self._practice_about, pn.Spacer(height=6),
-            *self.breaking.values(), self.mend_button,
-            visible=False, sizing_mode="stretch_width", margin=(14, 0, 0, 0), css_classes=["practice"],
-        )  # fmt: skip
-        self._controls = pn.Column(
-            prose("<h2>What is watched</h2>"),
-            self.url,
-            self.interval,
-            pn.Row(self.start_button, self.stop_button, sizing_mode="stretch_width", margin=0),
-            self._practice,
-            sizing_mode="stretch_width",
-            margin=0,
-            stylesheets=[styles.PANEL],
-            css_classes=["controls"],
-        )
+    @property
+    def _watch(self) -> Watch | None:
+        return self._watches.get(self._chosen)
 
     def _make_views(self) -> None:
-        self._notice = Notice()
-        self._unreached = Notice()
-        self.indicator = StatusIndicator(on_probe=self._on_probe, sizing_mode="stretch_width", margin=0)
-        self._summary = prose("<p>No probe has ended yet.</p>", css_classes=["probes"])
-        self.charts: LiveCharts | None = None
-        self._chart_box = pn.Column(sizing_mode="stretch_width", margin=0)
-        self._table = pn.pane.HTML(
-            table([], SHOWN), sizing_mode="stretch_width", margin=0, stylesheets=[styles.TEXT, TABLE_CSS],
-            css_classes=["transitions"],
+        self._notice, self._unreached, self._empty = Notice(), Notice(), Notice("info")
+        self._empty.say(_NOTHING)
+        self.controls = LiveControls(
+            default_url(self._settings), on_add=self._on_add, on_goals=self._on_goals,
+            on_wall=lambda: self._go_on_wall(True), on_problem=self._notice.say,
+            history=self._history, scenario=self._scenario,
         )  # fmt: skip
-        self._drawings = pn.Column(
-            pn.Column(
-                self._summary, pn.Spacer(height=8), self._chart_box,
-                sizing_mode="stretch_width", margin=0, stylesheets=[styles.PANEL],
-            ),
-            pn.Spacer(height=14),
-            pn.Column(
-                prose('<h2 style="margin-bottom:8px">Last changes of the verdict</h2>'), self._table,
-                sizing_mode="stretch_width", margin=0, stylesheets=[styles.PANEL],
-            ),
-            visible=False, sizing_mode="stretch_width", margin=(14, 0, 0, 0),
-        )  # fmt: skip
-        self._results = pn.Column(
-            self._notice,
-            self._unreached,
-            self.indicator,
-            self._drawings,
-            sizing_mode="stretch_width",
-            margin=0,
-            stylesheets=[styles.BARE],
-            css_classes=["results"],
+        self.rows = pn.Column(
+            sizing_mode="stretch_width", margin=0, stylesheets=[styles.PANEL], visible=False, css_classes=["targets"]
         )
+        self.details = LiveDetails(self._theme, self._settings, on_tab=lambda _: self._write())
+        self.wall = Wall(on_leave=lambda: self._go_on_wall(False))
+        self.looking = Looking()
+        self.looking.param.watch(lambda _: self._turn(), "looking")
+        results = pn.Column(
+            self._notice, self._unreached, self._empty, self.rows, self.details,
+            sizing_mode="stretch_width", margin=0, stylesheets=[styles.BARE], css_classes=["results"],
+        )  # fmt: skip
+        self._view = pn.Column(
+            styles.side_by_side(self.controls, results), self.wall, self.looking,
+            sizing_mode="stretch_width", margin=0,
+        )  # fmt: skip
 
-    async def _on_start(self, *_: Any) -> None:
+    async def _on_add(self, url: str, every: str) -> None:
         try:
-            url = (self.url.value or "").strip()
-            policy = watch_policy(INTERVALS_S[self.interval.value], Policy.from_environment())
-            seat = await asyncio.to_thread(take_seat, url, policy, self._settings)
+            target = target_of(url, every)
+            self._targets = with_one_more(self._targets, target)
         except InputError as error:
             self._notice.say(str(error))
             return
-        await self._on_stop()
-        _locked(lambda: self._begin(seat, policy))
-
-    def _begin(self, seat: Seat, policy: Policy) -> None:
         self._notice.say("")
-        self._seat, self._feed, self._health = seat, Feed(), None
-        self.url.value = seat.session.label
-        now = wall_time()
-        points, stretches = self._feed.pull(seat.session)
-        self.charts = LiveCharts(self._theme, policy.probe, stretches, now)
-        self.charts.add(points, [], now)
-        self._chart_box[:] = [self.charts]
-        self._table.object = table(self._feed.stretches, SHOWN)
-        self._drawings.visible = True
-        self.stop_button.visible, self.start_button.visible = True, False
-        self.url.disabled = self.interval.disabled = True
-        self._show_practice()
-        # The plots must have reached the page before anything is sent into them.
-        self._drawn = now
-        self._pulling.start()
+        self._chosen = target.url
+        await self._settle()
 
-    async def _on_stop(self, *_: Any) -> None:
-        seat, self._seat = self._seat, None
-        if seat is None:
-            return
-        if self._pulling.running:
-            self._pulling.stop()
-        self.indicator.show(None, wall_time())
-        self._unreached.say("")
-        self.stop_button.visible, self.start_button.visible = False, True
-        self.url.disabled = self.interval.disabled = False
-        await asyncio.to_thread(seat.leave)
+    async def _on_act(self, url: str, what: str) -> None:
+        if what == "remove":
+            self._targets = without(self._targets, url)
+        else:
+            self._chosen = url
+        await self._settle()
 
-    async def _on_probe(self) -> None:
-        if self._seat is None:
-            return
-        self.indicator.probing = True
+    async def _settle(self) -> None:
+        """Watch what is in the list, and nothing else; then show it."""
+        async with self._opening:
+            listed = {target.url: target for target in self._targets}
+            for url in [url for url, watch in self._watches.items() if listed.get(url) != watch.target]:
+                await asyncio.to_thread(self._watches.pop(url).seat.leave)
+            for target in self._targets:
+                if target.url not in self._watches and not self._is_closed:
+                    self._empty.say(_CONNECTING if not self._watches else "")
+                    await self._open(target)
+            if self._is_closed:
+                return
+            _locked(self._arrange)
+
+    async def _open(self, target: Target) -> None:
         try:
-            await asyncio.wrap_future(self._seat.session.probe_now())
-        except RuntimeError as error:
-            self._notice.say(str(error))
-        finally:
-            self._health = None
-            _locked(self._pull)
-
-    def _break(self, how: str) -> None:
-        try:
-            if how:
-                practice.break_it(how)
-            else:
-                practice.mend()
+            watch = await asyncio.to_thread(begin, target, self._settings)
         except InputError as error:
+            self._targets = without(self._targets, target.url)
             self._notice.say(str(error))
-        self._show_practice()
+            return
+        if self._is_closed:
+            watch.seat.leave()
+            return
+        self._watches[target.url] = watch
+
+    def _arrange(self) -> None:
+        """A line for each target, in the order of the list, and the details of the chosen one."""
+        if self._is_closed:
+            return
+        now = wall_time()
+        shown = [target.url for target in self._targets if target.url in self._watches]
+        if self._chosen not in shown:
+            self._chosen = shown[0] if shown else ""
+        self._rows = {url: self._rows.get(url) or _Row(url, self._watches[url], self._on_act) for url in shown}
+        for url, row in self._rows.items():
+            row.follow(self._watches[url])
+            row.line.chosen = url == self._chosen
+        self.rows[:] = [row.view for row in self._rows.values()]
+        self.rows.visible = bool(shown)
+        self._empty.say("" if shown else _NOTHING)
+        watch = self._watch
+        if watch is not None:
+            watch.pull(now)
+        self._told = ("", "")
+        self._unreached.say("")
+        self.details.show(watch, self._goals, now)
+        self.controls.show_practice(any(watch.target.is_practice for watch in self._watches.values()))
+        self.controls.show_chosen("" if watch is None else watch.target.name)
+        self._write()
+        # The plots must have reached the page before anything is sent into them.
+        self._turn()
+
+    def _turn(self) -> None:
+        """Pull while the place is seen, and only then."""
+        wanted = self._is_seen and self.looking.looking and bool(self._watches)
+        self.details.seen(self._is_seen and self.looking.looking)
+        if wanted and not self._pulling.running:
+            self._pulling.start()
+        elif not wanted and self._pulling.running:
+            self._pulling.stop()
 
     def _pull(self) -> None:
-        """Show what is new; called about twice a second while the place is seen."""
-        if self._seat is None:
+        """Show what is new; called twice a second while the place is seen."""
+        now = wall_time()
+        news = {url: watch.pull(now) for url, watch in self._watches.items()}
+        if self._is_on_wall:
+            self._draw_wall(now)
             return
-        session, now = self._seat.session, wall_time()
-        health = session.health
+        for url, row in self._rows.items():
+            if url in self._watches:
+                row.draw(now)
+        watch = self._watch
+        if watch is not None:
+            self.details.add(watch, news[self._chosen], self._goals, now)
+            self._tell_trouble(watch)
+            self.controls.show_incidents(bool(watch.session.digest.incidents()))
+        self.controls.show_broken()
+
+    def _draw_wall(self, now: float) -> None:
+        signature = [
+            (id(watch.session.health), watch.cells, watch.figures, watch.target) for watch in self._watches.values()
+        ]
+        if signature != self._wall_drawn:
+            self._wall_drawn = signature
+            self.wall.tiles = [watch.tile(now) for watch in self._watches.values()]
+
+    _wall_drawn: object = None
+
+    def _tell_trouble(self, watch: Watch) -> None:
+        """One sentence about the chosen target when it can't be reached; not anew at every probe."""
+        points = watch.feed.points
+        status = watch.session.health.status.value
+        told = (watch.target.url, points[-1].outcome if points and status == "offline" else "")
+        if told != self._told:
+            self._told = told
+            self._unreached.say(trouble(watch.session.label, points, status))
+
+    def _go_on_wall(self, on_wall: bool) -> None:
+        self._is_on_wall = on_wall
+        self._wall_drawn = None
+        if on_wall:
+            self._draw_wall(wall_time())
+        else:
+            watch, now = self._watch, wall_time()
+            if watch is not None and self._is_seen:
+                # What came meanwhile is not in the plots.
+                self.details.show(watch, self._goals, now)
+        self.wall.on_wall = on_wall
+        self._write()
+
+    def _on_goals(self, goals: Goals) -> None:
+        self._goals = goals
+        self._notice.say("")
+        if self._watch is not None:
+            self.details.add(self._watch, News(), goals, wall_time() + 1.0)
+        self._write()
+
+    def _history(self) -> io.BytesIO:
+        """What was seen of the chosen target, as a file."""
+        assert self._watch is not None
+        return zipped(self._watch.session.run())
+
+    def _scenario(self) -> io.StringIO:
+        """The incidents of the chosen target, as a scenario's file."""
+        assert self._watch is not None
+        return io.StringIO(scenario_of(self._watch.session.run()).to_toml())
+
+    def _paint(self) -> None:
+        self.details.paint(self._theme, wall_time())
+
+    def _write(self) -> None:
+        """Let the address say what is watched, and how it is shown."""
+        said: Mapping[str, str] = {
+            "watch": write_targets(self._targets),
+            "target": self._chosen if len(self._targets) > 1 else "",
+            "tab": self.details.tab if self.details.tab != "latency" else "",
+            "slo": write_goals(self._goals),
+            "wall": "1" if self._is_on_wall else "",
+        }
+        self._frame.set_address("live", {name: text for name, text in said.items() if text})
+
+
+class _Row:
+    """One target in the list: its indicator, and its line."""
+
+    def __init__(self, url: str, watch: Watch, on_act: Callable[[str, str], Awaitable[None]]) -> None:
+        self._watch = watch
+        self._health: object = None
+        self.indicator = StatusIndicator(
+            on_probe=self._probe, label=watch.target.name, sizing_mode="stretch_width", margin=0
+        )
+
+        async def act(what: str) -> None:
+            await on_act(url, what)
+
+        self.line = TargetLine(act)
+        self.view = pn.Column(
+            self.indicator, self.line, sizing_mode="stretch_width", margin=0, stylesheets=[_ROW_CSS],
+            css_classes=["target"],
+        )  # fmt: skip
+
+    def follow(self, watch: Watch) -> None:
+        """The same target, perhaps in another session."""
+        self._watch, self._health = watch, None
+        self.draw(wall_time())
+
+    def draw(self, now: float) -> None:
+        """Show what has changed."""
+        health = self._watch.session.health
         if health is not self._health:
             self._health = health
             self.indicator.show(health, now)
-        points, stretches = self._feed.pull(session)
-        if points or stretches or now - self._drawn >= 1.0:
-            self._drawn = now
-            if self.charts is not None:
-                self.charts.add(points, stretches, now)
-        if points:
-            self._summary.object = f"<p>{summary(self._feed.points)}</p>"
-            self._unreached.say(trouble(session.label, self._feed.points, health.status.value))
-        if stretches:
-            self._table.object = table(self._feed.stretches, SHOWN)
+        if not self._watch.cells:
+            self._watch.pull(now)
+        self.line.param.update(**self._watch.line())
 
-    def _paint(self) -> None:
-        if self.charts is not None:
-            self.charts.paint(self._theme, wall_time())
+    async def _probe(self) -> None:
+        self.indicator.probing = True
+        try:
+            await asyncio.wrap_future(self._watch.session.probe_now())
+        except RuntimeError:
+            logger.info("The watching ended before the probe.")
+        finally:
+            self._health = None
+            _locked(lambda: self.draw(wall_time()))
 
-    def _show_practice(self) -> None:
-        here = self._seat is not None and practice.is_at(self._seat.session.label)
-        self._practice.visible = here
-        state = f"It is broken: <b>{practice.broken}</b>." if practice.broken else "It is well."
-        self._practice_about.object = f"<p>The practice backend is yours, on this machine. {state}</p>"
-        for how, button in self.breaking.items():
-            broken = how == practice.broken
-            button.param.update(color="error" if broken else "primary", variant="contained" if broken else "outlined")
+
+_ROW_CSS = """
+:host { display: grid !important; grid-template-columns: minmax(230px, 290px) minmax(0, 1fr); gap: 6px 18px;
+        padding: 8px 0; align-items: center; }
+:host > * { min-width: 0; }
+@media (max-width: 1100px) { :host { grid-template-columns: minmax(0, 1fr); } }
+"""
 
 
 def _locked(change: Callable[[], None]) -> None:

@@ -58,10 +58,17 @@ class Place:
     make: Callable[[Frame, Arguments], View]
 
 
+MOVED: Mapping[str, tuple[str, Mapping[str, str]]] = {"queue": ("live", {"tab": "queue"})}
+"""Places that became a part of another one, with what leads to that part: old addresses still lead there."""
+
+
 def read_address(search: str, places: Mapping[str, Place], default: str) -> tuple[str, dict[str, str]]:
     """The place and its arguments of the query part of an address; an unknown place is ``default``."""
     arguments = dict(parse_qsl(search.removeprefix("?"), keep_blank_values=True))
     place = arguments.pop("place", default)
+    if place not in places and place in MOVED:
+        place, part = MOVED[place]
+        arguments |= part
     return (place if place in places else default), arguments
 
 

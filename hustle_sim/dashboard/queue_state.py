@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hustle_sim.analysis.palette import OUTCOME
 from hustle_sim.inputs import InputError, format_duration
@@ -25,6 +26,9 @@ from hustle_sim.live.store import (
 from hustle_sim.policy import Policy
 from hustle_sim.resilience.sqlite_store import SQLiteStore
 from hustle_sim.resilience.store import Item, ItemState, StoreError
+
+if TYPE_CHECKING:
+    from hustle_sim.live.session import LiveSession
 
 SHOWN = 300
 """Rows in the table; the newest."""
@@ -61,10 +65,15 @@ class Snapshot:
 
 
 class QueueFile:
-    """The queue's file of this process: opened when it is there, and read again only when it has changed."""
+    """A queue's file: opened when it is there, and read again only when it has changed.
 
-    def __init__(self, path: Path | None = None) -> None:
+    ``path`` None is the app's file on this machine. Where a ``session`` runs on the file, it is told what is
+    to be done, so that it wakes up.
+    """
+
+    def __init__(self, path: Path | None = None, session: LiveSession | None = None) -> None:
         self._named = path
+        self._session = session
         self._store: SQLiteStore | None = None
         self._inode = 0
         self._stamp: object = None
@@ -97,9 +106,14 @@ class QueueFile:
 
     async def do(self, what: str, ids: Collection[str]) -> int:
         """``retry``, ``cancel`` or ``delete`` these messages; how many it was done with. Raises StoreError."""
-        store, done = self._store, 0
+        store, done, session = self._store, 0, self._session
         if store is None:
             return 0
+        if session is not None and session.is_running:
+            act = {"retry": session.retry, "cancel": session.cancel, "delete": session.delete}[what]
+            answers = [await asyncio.wrap_future(act(item_id)) for item_id in ids]
+            self._stamp = None
+            return sum(answers)
         now = wall_time()
         ttl_s = Policy.from_environment().queue.ttl_s
         for item_id in ids:

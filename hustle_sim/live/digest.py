@@ -20,20 +20,20 @@ T = TypeVar("T")
 
 MINUTES = 24 * 60
 HOURS = 30 * 24
-POINTS = 2000
+CHECKS = 2000
 CHANGES = 300
 INCIDENTS = 100
 """How much of each is kept: the newest."""
 
 _MINUTE_S, _HOUR_S = 60.0, 3600.0
-# Latencies are counted in steps of 2 %, so that a percentile is off by 1 % at most.
-_STEP = math.log(1.02)
+# Latencies are counted in steps of 1 %, so that a percentile is off by half of that at most.
+_STEP = math.log(1.01)
 _FLOOR_S = 1e-4
 _RANK = {"checking": 0, "online": 1, "degraded": 2, "offline": 3}
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Check:
     """A health check: when it began (loop time), how long it took, how it ended, and the verdict after it."""
 
     time_s: float
@@ -79,7 +79,7 @@ class Bucket:
         return 1 - self.offline_s / self.watched_s if self.watched_s > 0 else math.nan
 
     def latency_s(self, share: float) -> float:
-        """The latency that this share of the answered checks did not exceed (within 1 %); NaN without any."""
+        """The latency that this share of the answered checks did not exceed (within 0.5 %); NaN without any."""
         need, seen = share * self.answered, 0
         for number in sorted(self.bins):
             seen += self.bins[number]
@@ -97,13 +97,13 @@ class Bucket:
         self.offline_s += other.offline_s
         self.bins.update(other.bins)
 
-    def count(self, point: Point) -> None:
+    def count(self, check: Check) -> None:
         """Count a health check in."""
         self.checks += 1
-        if point.outcome == "ok":
+        if check.outcome == "ok":
             self.answered += 1
-            self.slow += point.status == "degraded"
-            self.bins[round(math.log(max(point.latency_s, _FLOOR_S)) / _STEP)] += 1
+            self.slow += check.status == "degraded"
+            self.bins[round(math.log(max(check.latency_s, _FLOOR_S)) / _STEP)] += 1
 
     def spend(self, status: str, seconds: float) -> None:
         """A verdict held for this long; ``checking`` is none."""
@@ -146,13 +146,14 @@ class Digest:
 
     def __init__(self, *, minutes: int = MINUTES, hours: int = HOURS) -> None:
         self._lock = threading.Lock()
-        self._points: Tail[Point] = Tail(POINTS)
+        self._checks: Tail[Check] = Tail(CHECKS)
         self._changes: Tail[StatusChanged] = Tail(CHANGES)
         self._minutes: deque[Bucket] = deque(maxlen=minutes)
         self._hours: deque[Bucket] = deque(maxlen=hours)
         self._incidents: deque[Incident] = deque(maxlen=INCIDENTS)
         self._breaker: Tail[BreakerChanged] = Tail(CHANGES)
         self._depth = 0
+        self._queued = 0
         self._status = "checking"
         self._seen_s: float | None = None
 
@@ -161,7 +162,7 @@ class Digest:
         with self._lock:
             if isinstance(event, ProbeEnded):
                 self._advance(event.time_s + event.latency_s)
-                self._check(Point(event.time_s, event.latency_s, event.outcome, event.status))
+                self._check(Check(event.time_s, event.latency_s, event.outcome, event.status))
             elif isinstance(event, StatusChanged):
                 self._advance(event.time_s)
                 self._change(event)
@@ -169,11 +170,12 @@ class Digest:
                 self._breaker.append(event)
             elif isinstance(event, QueueChanged):
                 self._depth = event.depth
+                self._queued += 1
 
-    def points_since(self, number: int) -> tuple[int, list[Point]]:
-        """How many health checks there were, and those after the first ``number`` (the newest ``POINTS`` at most)."""
+    def checks_since(self, number: int) -> tuple[int, list[Check]]:
+        """How many health checks there were, and those after the first ``number`` (the newest ``CHECKS`` at most)."""
         with self._lock:
-            return self._points.number, self._points.since(number)
+            return self._checks.number, self._checks.since(number)
 
     def changes_since(self, number: int) -> tuple[int, list[StatusChanged]]:
         """How many changes of the verdict there were, and those after the first ``number``."""
@@ -222,17 +224,22 @@ class Digest:
         return self._depth
 
     @property
+    def queued(self) -> int:
+        """How many things have happened to the queue: a screen that has seen this many has nothing to do."""
+        return self._queued
+
+    @property
     def size(self) -> int:
         """How many things are kept in all: what must not grow for ever."""
         with self._lock:
             buckets = sum(1 + len(bucket.bins) for pieces in (self._minutes, self._hours) for bucket in pieces)
-            others = (self._points, self._changes, self._breaker, self._incidents)
+            others = (self._checks, self._changes, self._breaker, self._incidents)
             return buckets + sum(len(each) for each in others)
 
-    def _check(self, point: Point) -> None:
-        self._points.append(point)
+    def _check(self, check: Check) -> None:
+        self._checks.append(check)
         for bucket in self._current():
-            bucket.count(point)
+            bucket.count(check)
 
     def _change(self, event: StatusChanged) -> None:
         self._changes.append(event)

@@ -1,4 +1,4 @@
-"""The place where the queue of an app on this machine is looked into, and put in order."""
+"""The queue of a target, or of an app on this machine, looked into and put in order: a part of the Live place."""
 
 # mypy: allow-subclassing-any
 
@@ -18,7 +18,7 @@ from hustle_sim.dashboard.queue_table import QueueTable
 from hustle_sim.inputs import InputError
 from hustle_sim.live.settings import wall_time
 from hustle_sim.live.store import export_json
-from hustle_sim.resilience.store import Item, StoreError
+from hustle_sim.resilience.store import PENDING, Item, ItemState, StoreError
 
 logger = logging.getLogger("hustle_sim.dashboard")
 
@@ -30,6 +30,11 @@ _DONE = {
     "delete": "deleted",
 }
 
+_ACTS_CSS = """
+:host { display: flex !important; flex-flow: row wrap !important; gap: 8px; margin-top: 8px !important; }
+:host > * { flex: none !important; width: auto !important; }
+"""
+
 _DETAILS_CSS = """
 pre { margin: 0 0 14px; padding: 10px 12px; border-radius: 8px; background: var(--mui-palette-hustle-well);
       max-height: 260px; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; font-family: inherit;
@@ -40,30 +45,49 @@ dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 """
 
 
-class QueuePage(pn.viewable.Viewer):
-    """One visitor's view of the queue's file."""
+class QueueView(pn.viewable.Viewer):
+    """One visitor's view of a queue's file; ``follow`` turns to another one."""
 
     def __init__(self, file: QueueFile | None = None, **params: Any) -> None:
         super().__init__(**params)
         self._file = QueueFile() if file is None else file
+        self._is_seen = False
         self._snapshot = Snapshot()
         self._sure = False
         self._make_controls()
         self._make_views()
-        self._view = styles.side_by_side(self._controls, self._results)
+        self._view = pn.Column(self._controls, self._results, sizing_mode="stretch_width", margin=0)
         self._refreshing = pn.state.add_periodic_callback(self.refresh, period=_REFRESH_MS, start=False)
         self.table.param.watch(lambda _: self._filter(), "state")
         self.table.param.watch(lambda _: self._select(), "selected")
         self._select()
 
+    @property
+    def waiting(self) -> int:
+        """Messages that are to be sent, as of the last look."""
+        return sum(self._snapshot.counts.get(state, 0) for state in PENDING)
+
+    @property
+    def dead(self) -> int:
+        """Messages that were given up, as of the last look."""
+        return self._snapshot.counts.get(ItemState.DEAD, 0)
+
+    async def follow(self, file: QueueFile) -> None:
+        """Show another queue from now on."""
+        old, self._file = self._file, file
+        self.table.selected = []
+        await old.aclose()
+        await self.refresh()
+
     def seen(self, visible: bool) -> None:
-        """The visitor came here, or went elsewhere: a queue that nobody sees is not read."""
-        self._view.visible = visible
+        """The visitor looks at it, or elsewhere: a queue that nobody sees is not read."""
+        self._is_seen = visible
         if pn.state.curdoc is None:
             return
         if visible:
             pn.state.execute(self.refresh, schedule=True)
-            self._refreshing.start()
+            if not self._refreshing.running:
+                self._refreshing.start()
         elif self._refreshing.running:
             self._refreshing.stop()
 
@@ -78,30 +102,29 @@ class QueuePage(pn.viewable.Viewer):
 
     async def refresh(self) -> None:
         """Show what is in the queue now."""
-        self._show(await self._file.read())
+        file = self._file
+        snapshot = await file.read()
+        if file is self._file:
+            self._show(snapshot)
 
     def _make_controls(self) -> None:
-        wide: dict[str, Any] = {"color": "primary", "variant": "outlined", "sizing_mode": "stretch_width"}
+        look: dict[str, Any] = {"color": "primary", "variant": "outlined", "margin": 0}
         self.buttons = {
-            "retry": pmui.Button(
-                label="Retry", margin=(6, 0), on_click=self._on_retry, **{**wide, "variant": "contained"}
-            ),
-            "cancel": pmui.Button(label="Cancel", margin=(6, 0), on_click=self._on_cancel, **wide),
-            "delete": pmui.Button(label="Delete", margin=(6, 0), on_click=self._on_delete, **wide),
+            "retry": pmui.Button(label="Retry", on_click=self._on_retry, **{**look, "variant": "contained"}),
+            "cancel": pmui.Button(label="Cancel", on_click=self._on_cancel, **look),
+            "delete": pmui.Button(label="Delete", on_click=self._on_delete, **look),
         }
         self.export = pmui.Button(
-            label="Export JSON",
-            margin=(6, 0),
-            on_click=lambda _: self.table.save("queue.json", self._exported()),
-            **wide,
+            label="Export JSON", on_click=lambda _: self.table.save("queue.json", self._exported()), **look
         )
         self._about = prose("")
         self._hint = prose("")
+        acts = pn.Column(
+            *self.buttons.values(), self.export, sizing_mode="stretch_width", margin=0, stylesheets=[_ACTS_CSS]
+        )
         self._controls = pn.Column(
-            prose("<h2>The queue</h2>"), self._about, pn.Spacer(height=10), self._hint, *self.buttons.values(),
-            self.export,
-            sizing_mode="stretch_width", margin=0, stylesheets=[styles.PANEL], css_classes=["controls"],
-        )  # fmt: skip
+            self._about, self._hint, acts, sizing_mode="stretch_width", margin=(0, 0, 12, 0), css_classes=["queue-acts"]
+        )
 
     def _make_views(self) -> None:
         self._notice, self._damage, self._empty = Notice(), Notice("info"), Notice("info")
@@ -109,9 +132,7 @@ class QueuePage(pn.viewable.Viewer):
         self._details = pn.pane.HTML(
             "", sizing_mode="stretch_width", margin=0, stylesheets=[styles.TEXT, _DETAILS_CSS], css_classes=["details"]
         )
-        self._list_box = pn.Column(
-            self.table, sizing_mode="stretch_width", margin=0, stylesheets=[styles.PANEL], visible=False
-        )
+        self._list_box = pn.Column(self.table, sizing_mode="stretch_width", margin=0, visible=False)
         self._details_box = pn.Column(
             self._details, sizing_mode="stretch_width", margin=(14, 0, 0, 0), stylesheets=[styles.PANEL], visible=False
         )
