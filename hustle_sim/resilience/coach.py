@@ -444,5 +444,6 @@ class Coach:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
-        if not task.cancelled() and task.exception() is not None:
+        # Ctrl-C in the middle of a part is no fault of its own.
+        if not task.cancelled() and isinstance(task.exception(), Exception):
             logger.error("A part of the coach failed.", exc_info=task.exception())
