@@ -41,6 +41,21 @@ def stacked(panels: Sequence[hv.Overlay]) -> hv.Layout:
     return layout.opts(shared_axes=False, sublabel_format="", vspace=0.7, fig_inches=7, backend="matplotlib")
 
 
+def beside(panels: Sequence[hv.Overlay], columns: int) -> hv.Layout:
+    """Overlays in so many columns, each with axes of its own and its legend inside."""
+    layout = hv.Layout(list(panels)).cols(columns).opts(shared_axes=False, backend="bokeh")
+    if not _has_matplotlib():
+        return layout
+    for panel in panels:
+        panel.opts(
+            legend_position="best", legend_opts={"framealpha": 0.5},
+            fontsize={"title": 9, "labels": 8, "ticks": 7, "legend": 6}, backend="matplotlib", clone=False,
+        )  # fmt: skip
+    return layout.opts(
+        shared_axes=False, sublabel_format="", hspace=0.35, vspace=0.5, fig_inches=9 / columns, backend="matplotlib"
+    )
+
+
 def _has_matplotlib() -> bool:
     return "matplotlib" in hv.Store.registry
 

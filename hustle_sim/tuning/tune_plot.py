@@ -10,8 +10,9 @@ import pandas as pd
 
 from hustle_sim.analysis import METRICS, format_metric, palette
 from hustle_sim.analysis.palette import Look, Theme
-from hustle_sim.tuning.draw import finished, layer, stacked
+from hustle_sim.tuning.draw import beside, finished, layer
 from hustle_sim.tuning.goals import Objective
+from hustle_sim.tuning.pareto import Flags
 
 if TYPE_CHECKING:
     from hustle_sim.tuning.tune import Tuning
@@ -25,6 +26,8 @@ KINDS: dict[str, Look] = {
 }
 """What a policy is; a later one is drawn over an earlier one."""
 
+_FAR = 2.0
+_NAMED = 2
 _MATPLOTLIB = {"circle": "o", "diamond": "D", "square": "s", "triangle": "^"}
 _SIZES = {"tried": 4, "preset": 10, "front": 9, "knee": 11, "recommended": 14}
 
@@ -35,7 +38,7 @@ def tuned(tuning: Tuning, *, theme: Theme = "light") -> hv.Layout:
     rows = marked(tuning)
     tried = tuning.trials
     panels = [pair(rows, tried, first, other, theme) for other in others]
-    return stacked([*panels, parallel(rows, tuning.objectives, theme)])
+    return beside([*panels, parallel(rows, tuning.objectives, theme)], columns=2)
 
 
 def marked(tuning: Tuning) -> pd.DataFrame:
@@ -54,6 +57,9 @@ def marked(tuning: Tuning) -> pd.DataFrame:
 def pair(rows: pd.DataFrame, tried: pd.DataFrame, x: Objective, y: Objective, theme: Theme = "light") -> hv.Overlay:
     """One objective against another: what the search tried, the front, and the presets by name."""
     layers: list[Any] = []
+    away = _off(rows, x.metric) | _off(rows, y.metric)
+    beyond = f" (far off: {', '.join(rows.loc[away, 'policy'])})" if away.any() else ""
+    rows = rows[~away]
     cloud = tried.dropna(subset=[x.metric, y.metric])[[x.metric, y.metric]].astype(float)
     cloud = cloud[_inside(cloud[x.metric], rows[x.metric]) & _inside(cloud[y.metric], rows[y.metric])]
     if len(cloud):
@@ -64,7 +70,7 @@ def pair(rows: pd.DataFrame, tried: pd.DataFrame, x: Objective, y: Objective, th
             layers += [_whiskers(own, x.metric, y.metric, key, theme), _marks(own, x.metric, y.metric, key, theme)]
     named = rows[rows["look"].isin(["preset", "recommended"])]
     names = hv.Labels(
-        [(row[x.metric], row[y.metric], f"  {row['policy']}") for row in _apart(named, x.metric, y.metric)],
+        [(row[x.metric], row[y.metric], f"  {_short(row['names'])}") for row in _apart(named, x.metric, y.metric)],
         [x.metric, y.metric], "text",
     )  # fmt: skip
     ink = palette.line("line", theme)
@@ -75,20 +81,25 @@ def pair(rows: pd.DataFrame, tried: pd.DataFrame, x: Objective, y: Objective, th
         )
     )  # fmt: skip
     common = {
-        "title": f"{y.metric} ({y.better} is better) over {x.metric} ({x.better} is better)",
-        "xlabel": _label(x.metric), "ylabel": _label(y.metric), "show_grid": True, "show_legend": True, "padding": 0.1,
+        "title": f"{y.metric} over {x.metric}{beyond}", "xlabel": _label(x), "ylabel": _label(y),
+        "show_grid": True, "show_legend": True, "padding": 0.1,
     }  # fmt: skip
-    return finished(hv.Overlay(layers), common, height=340, aspect=2.0)
+    return finished(hv.Overlay(layers), common, height=340, aspect=1.35)
 
 
 def parallel(rows: pd.DataFrame, objectives: tuple[Objective, ...], theme: Theme = "light") -> hv.Overlay:
-    """A line for each policy over an axis for each objective, from the worst of these policies up to the best."""
+    """A line for each policy over an axis for each objective, from the worst of these policies up to the best.
+
+    A preset that is far off leaves the axis at its end.
+    """
     rows = rows.dropna(subset=[objective.metric for objective in objectives])
     heights, labels = [], []
     for place, objective in enumerate(objectives):
         values = rows[objective.metric].to_numpy(dtype=float)
-        worst, best = (values.max(), values.min()) if objective.better == "lower" else (values.min(), values.max())
-        heights.append((values - worst) / (best - worst) if best != worst else np.full(len(values), 1.0))
+        near = values[~_off(rows, objective.metric)]
+        worst, best = (near.max(), near.min()) if objective.better == "lower" else (near.min(), near.max())
+        shares = (values - worst) / (best - worst) if best != worst else np.full(len(values), 1.0)
+        heights.append(np.clip(shares, -0.05, 1.05))
         labels += [(place + 0.03, 1.0, format_metric(objective.metric, best))]
         labels += [(place + 0.03, 0.0, format_metric(objective.metric, worst))] if best != worst else []
     grid = np.arange(len(objectives))
@@ -124,12 +135,12 @@ def parallel(rows: pd.DataFrame, objectives: tuple[Objective, ...], theme: Theme
         )
     )  # fmt: skip
     common = {
-        "title": "All objectives, each from the worst of these policies up to the best", "xlabel": "", "ylabel": "",
+        "title": "Each objective, from the worst of these up to the best", "xlabel": "", "ylabel": "",
         "yticks": [(0.0, "worst"), (1.0, "best")], "show_legend": True,
-        "xticks": [(float(place), _label(objective.metric)) for place, objective in enumerate(objectives)],
+        "xticks": [(float(place), objective.metric) for place, objective in enumerate(objectives)], "xrotation": 20,
         "xlim": (-0.25, len(objectives) - 0.4), "ylim": (-0.08, 1.08),
     }  # fmt: skip
-    return finished(hv.Overlay(layers), common, height=320, aspect=2.4)
+    return finished(hv.Overlay(layers), common, height=320, aspect=1.35)
 
 
 def _marks(rows: pd.DataFrame, x: str, y: str, key: str, theme: Theme) -> Any:
@@ -170,10 +181,15 @@ def _apart(rows: pd.DataFrame, x: str, y: str) -> list[dict[Any, Any]]:
             None,
         )  # fmt: skip
         if near is None:
-            kept.append(dict(row))
+            kept.append({**row, "names": [row["policy"]]})
         else:
-            near["policy"] = f"{near['policy']}, {row['policy']}"
+            near["names"].append(row["policy"])
     return kept
+
+
+def _short(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" + {more}" if more > 0 else "")
 
 
 def _inside(values: pd.Series[Any], shown: pd.Series[Any]) -> pd.Series[bool]:
@@ -183,6 +199,17 @@ def _inside(values: pd.Series[Any], shown: pd.Series[Any]) -> pd.Series[bool]:
     return (values >= low - margin) & (values <= high + margin)
 
 
-def _label(metric: str) -> str:
-    unit = METRICS[metric].unit
-    return metric if unit == "count" else f"{metric} [{unit}]"
+def _off(rows: pd.DataFrame, metric: str) -> Flags:
+    """Presets that are so far off that an axis with them would squeeze all others into a corner."""
+    values, is_preset = rows[metric].to_numpy(dtype=float), (rows["look"] == "preset").to_numpy()
+    near = [*values[~is_preset], float(np.median(values[is_preset]))]
+    low, high = min(near), max(near)
+    reach = _FAR * ((high - low) or abs(high))
+    off: Flags = is_preset & ((values > high + reach) | (values < low - reach))
+    return off
+
+
+def _label(objective: Objective) -> str:
+    unit = METRICS[objective.metric].unit
+    name = objective.metric if unit == "count" else f"{objective.metric} [{unit}]"
+    return f"{name}, {objective.better} is better"

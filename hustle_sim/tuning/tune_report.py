@@ -74,10 +74,11 @@ def sentences(tuning: Tuning) -> list[str]:
     if knee != tuning.winner:
         told.append(f"The knee of the front is {knee}; it beats fewer presets.")
     proof = tuning.proof
+    others = list(dict.fromkeys(proof["policy"]))
     single = proof[proof["scope"].isin([*about["scenarios"], *about["unseen"]]) & (proof["verdict"] == "worse")]
     if len(single):
         worst = [
-            f"{metric} in {scope} (than {_listed(list(own['policy']))})"
+            f"{metric} in {scope} (than {_listed(list(own['policy'])) if len(own) < len(others) else 'any preset'})"
             for (scope, metric), own in single.groupby(["scope", "metric"], sort=False)
         ]
         told.append(f"Looked at scenario by scenario, it is worse in: {'; '.join(worst)}.")
