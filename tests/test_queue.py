@@ -877,6 +877,23 @@ class TestAWallClockThatJumps:
         desk = at_desk(script, takes_s=5, store=Shared())
         assert (desk.names, desk.delivered) == (["a"], ["a"])
 
+    def test_nor_is_a_late_answer_to_what_another_process_took_over_meanwhile_nor_told_again(self):
+        async def script(desk):
+            jump = self.jumping(desk)
+            await desk.queue.add("a", "text", 1, in_flight_s=30)
+            jump(500)
+            now = desk.queue._world.wall_clock()
+            assert (await desk.store.claim(now, owner="you", until=now + 20)).id == "a"
+            await desk.queue.delivered("a", "late")
+            await desk.store.release("a", "you", not_before=now + 9, attempts=0, reason="refused")
+            await asyncio.sleep(60)
+            [item] = await desk.store.items(ItemState.DELIVERED)
+            assert item.reply == "late"
+
+        desk = at_desk(script, store=Shared())
+        assert (desk.names, desk.delivered) == ([], [])
+        assert desk.events[-1] == ("delivered", "a")
+
 
 class TestAgeing:
     def test_a_low_priority_that_has_waited_long_goes_before_an_urgent_one_that_has_not(self):

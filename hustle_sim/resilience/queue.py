@@ -88,6 +88,13 @@ def rank_of(priority: int, created_at: float, policy: QueuePolicy) -> float:
     return created_at + priority * policy.ageing_s
 
 
+class _Orphan(NamedTuple):
+    """An answer to what another process had taken over by then; should that come back to us, it is not sent again."""
+
+    reply: str
+    is_told: bool
+
+
 class RequestQueue:
     """Keeps messages in a store and sends them through ``send`` while ``run()`` is running.
 
@@ -125,8 +132,7 @@ class RequestQueue:
         self._depth = 0
         self._unsettled: dict[str, str] = {}
         self._prune_at_s = 0.0
-        self._orphans: dict[str, str] = {}
-        """Answers to what another process had taken over by then; should it come back to us, it is not sent again."""
+        self._orphans: dict[str, _Orphan] = {}
         self._leases: dict[str, float] = {}
         """What we are sending, and the loop time until which we hold it, however the wall clock jumps."""
 
@@ -191,10 +197,13 @@ class RequestQueue:
     async def delivered(self, message_id: str, reply: str) -> None:
         """A message that was leased at ``add`` has been answered after all."""
         self._leases.pop(message_id, None)
-        if await self._answered(message_id, reply):
+        held = await self._answered(message_id, reply)
+        if held:
             await self._tell("delivered", message_id, "late answer")
             # A later one of its conversation may have waited for it.
             self._wake_for_any()
+        elif held is False:
+            self._remember(message_id, _Orphan(reply, is_told=True))
 
     async def give_back(self, message_id: str, *, uncertain: bool) -> bool:
         """A message that was leased at ``add`` has not been answered: it is now sent from the queue.
@@ -424,7 +433,10 @@ class RequestQueue:
 
     async def _deliver(self, item: Item) -> Ruling:
         try:
-            known = self._unsettled.get(item.id, self._orphans.pop(item.id, None))
+            orphan = self._orphans.pop(item.id, None)
+            if orphan is not None and orphan.is_told:
+                self._unsettled[item.id] = orphan.reply
+            known = self._unsettled.get(item.id, orphan and orphan.reply)
             response = await self._send(item) if known is None else Response(Outcome.OK, known)
             u = self._world.uniform("queue.backoff", self._world.client, item.sequence, item.tries)
             ruling = after_attempt(
@@ -446,10 +458,8 @@ class RequestQueue:
             held = await self._answered(item.id, response.text)
             if held:
                 await self._tell("delivered", item.id, "")
-            elif held is False and is_news:
-                self._orphans[item.id] = response.text
-                if len(self._orphans) > _MOST_ORPHANS:
-                    del self._orphans[next(iter(self._orphans))]
+            elif held is False:
+                self._remember(item.id, _Orphan(response.text, is_told=not is_news))
             if is_news and held is not False:
                 self._on_delivered(item, response.text)
         elif ruling.state is not None and (self._policy.dead_letters or ruling.state is not ItemState.DEAD):
@@ -481,6 +491,11 @@ class RequestQueue:
             return None
         self._unsettled.pop(message_id, None)
         return held
+
+    def _remember(self, message_id: str, orphan: _Orphan) -> None:
+        self._orphans[message_id] = orphan
+        if len(self._orphans) > _MOST_ORPHANS:
+            del self._orphans[next(iter(self._orphans))]
 
     async def _settled(self, message_id: str, state: ItemState, *, reason: str) -> bool:
         try:
