@@ -25,8 +25,8 @@ _ARGUMENTS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 _HOME = ("localhost", "127.0.0.1")
-# What Chromium says about its own software renderer is not ours.
-_NOT_OURS = ("GL Driver Message", "WebGL", "swiftshader")
+# What Chromium says about its own software renderer, and about our own looking at canvases, is not the page's.
+_NOT_OURS = ("GL Driver Message", "WebGL", "swiftshader", "willReadFrequently")
 
 
 def chromium() -> str | None:

@@ -7,31 +7,12 @@ import weakref
 
 import pytest
 
-from hustle_sim.dashboard.charts import SHOWN, drawn, legend, shape_of
+from hustle_sim.dashboard.charts import SHOWN
 from hustle_sim.dashboard.notices import notice_html
 from hustle_sim.inputs import InputError
-from hustle_sim.simulation import Scenario, simulate
+from hustle_sim.simulation import Scenario
 
 SHORT = Scenario.load("morning-outage")
-
-
-# Figures
-
-
-def test_a_legend_has_the_words_that_are_drawn_and_escapes_its_note():
-    data = drawn(simulate(SHORT, seed=3))
-    assert set(data) == set(SHOWN)
-    words = legend("latency", data["latency"], "light")
-    assert "answered" in words
-    assert "deadline" in words
-    assert "rate limited" not in words
-    assert "&lt;b&gt;" in legend("latency", {**data["latency"], "note": "<b>"}, "dark")
-
-
-def test_plots_are_built_anew_only_when_pipes_cannot_change_them():
-    one = drawn(simulate(SHORT, seed=3))
-    assert shape_of(one) == shape_of(drawn(simulate(SHORT, seed=4)))
-    assert shape_of(one) != shape_of({**one, "status": {**one["status"], "rows": [(0.5, "verdict")]}})
 
 
 # Sentences

@@ -4,12 +4,14 @@ import holoviews as hv
 import numpy as np
 import pytest
 from events_by_hand import Story, outage_story
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hustle_sim as hs
 from hustle_sim.analysis import Run
 from hustle_sim.analysis.life import Life, attempt_near, life, message_of
 from hustle_sim.analysis.palette import STEP
-from hustle_sim.analysis.waterfall import ROWS, WATERFALL
+from hustle_sim.analysis.waterfall import ROWS, WATERFALL, BrokenAxis
 from hustle_sim.inputs import InputError
 
 RUNS = [("flapping", "default"), ("evening-blips", "original"), ("hang", "default"), ("rate-limited", "default")]
@@ -149,7 +151,7 @@ def test_the_waterfall_draws_a_row_for_each_step(theme: str):
     assert len(data["bars"]) == len(data["rows"]) == len(life(run, "0-80").steps)
     assert set(data["bars"]["step"]) <= {look.word for look in STEP.values()}
     plot = hv.renderer("bokeh").get_plot(WATERFALL.draw(data, theme=theme)).state
-    assert plot.title.text == "The life of a message (message 0-80)"
+    assert plot.title.text == "The life of a message (message 0-80; long waits are drawn shorter)"
     assert next(iter(plot.yaxis[0].major_label_overrides.values())) == "sent"
 
 
@@ -175,3 +177,32 @@ def test_a_long_life_is_folded_in_the_middle():
     assert len(data["bars"]) == ROWS
     (words,) = [words for words in data["bars"]["words"] if "more steps" in words]
     assert words.startswith("69 more steps, 35 of them failed")
+
+
+def test_requests_of_a_message_that_waited_for_an_hour_are_wide_enough_to_be_seen():
+    story = Story().sent("a", 0).attempt("a", 0, 8, "timeout").attempt("a", 3600, 2, kind="replay")
+    data = WATERFALL.make(story.run(duration_s=7200.0), "a")
+    bars = data["bars"]
+    wide = (bars["ends_s"] - bars["since_s"]) / data["end_s"]
+    assert wide[bars["step"] == STEP["failed"].word].item() > 0.05
+    assert wide[bars["step"] == STEP["answered"].word].item() > 0.02
+    assert data["columns"][-1][1] in ("1h", "1h 2s")
+    assert "long waits are drawn shorter" in data["note"]
+
+
+def test_a_short_life_is_drawn_to_scale():
+    story = Story().sent("a", 0).attempt("a", 0, 3, "http_5xx").attempt("a", 4, 2, number=2).answered("a", 0, 6)
+    data = WATERFALL.make(story.run(), "a")
+    answered = data["bars"][data["bars"]["step"] == STEP["answered"].word].iloc[0]
+    assert (answered["since_s"], answered["ends_s"]) == pytest.approx((4, 6))
+    assert "shorter" not in data["note"]
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=20))
+def test_a_broken_axis_keeps_the_order_of_times_and_never_draws_more_than_there_was(times_s):
+    axis = BrokenAxis(times_s)
+    places = [axis.place(time_s) for time_s in sorted(times_s)]
+    assert places == sorted(places)
+    assert all(place <= time_s + 1e-6 for place, time_s in zip(places, sorted(times_s), strict=True))
+    marks = [place for place, _ in axis.marks()]
+    assert marks == sorted(set(marks))

@@ -116,7 +116,11 @@ def finish_bokeh(title: str, data: Callable[[], Data], start: float | None) -> C
                 }  # fmt: skip
         _frame(figure, titled(title, now))
         if "rows" in now:
-            _name_rows(figure, now["rows"])
+            _name_marks(figure.yaxis, now["rows"])
+        if "columns" in now:
+            _name_marks(figure.xaxis, now["columns"])
+            for grid in figure.xgrid:
+                grid.ticker = figure.xaxis[0].ticker
         _follow(figure.x_range, (0.0, max(now["end_s"], 1.0)))
         _follow(figure.y_range, now["limits"])
 
@@ -133,10 +137,10 @@ def _frame(figure: Any, title: str) -> None:
             item.visible = any(len(next(iter(r.data_source.data.values()), ())) for r in item.renderers)
 
 
-def _name_rows(figure: Any, rows: Sequence[tuple[float, str]]) -> None:
-    """Ticks with names on the upright axis: other data may have other rows."""
-    places, names = [place for place, _ in rows], dict(rows)
-    for axis in figure.yaxis:
+def _name_marks(axes: Any, marks: Sequence[tuple[float, str]]) -> None:
+    """Ticks with names: other data may have other rows and columns."""
+    places, names = [place for place, _ in marks], dict(marks)
+    for axis in axes:
         if getattr(axis.ticker, "ticks", None) != places or axis.major_label_overrides != names:
             axis.ticker, axis.major_label_overrides = FixedTicker(ticks=places), names
 
@@ -151,7 +155,7 @@ def _follow(axis_range: Any, whole: tuple[float, float]) -> None:
         axis_range.update(reset_start=whole[0], reset_end=whole[1])
 
 
-def finish_matplotlib(start: float | None) -> Callable[[Any, Any], None]:
+def finish_matplotlib(data: Callable[[], Data], start: float | None) -> Callable[[Any, Any], None]:
     """The same for Matplotlib, as far as a picture can have it."""
     offset = 0.0 if start is None else start % 86400
 
@@ -160,10 +164,14 @@ def finish_matplotlib(start: float | None) -> Callable[[Any, Any], None]:
 
     def finish(plot: Any, _element: Any) -> None:
         axis = plot.handles["axis"]
-        low, high = axis.get_xlim()
-        step_s = nice_width_s(high - low, 10)
-        axis.set_xticks([tick for n in range(12) if low <= (tick := n * step_s - offset % step_s) <= high])
-        axis.xaxis.set_major_formatter(words)
+        now = data()
+        if "columns" in now:
+            axis.set_xticks([place for place, _ in now["columns"]], labels=[name for _, name in now["columns"]])
+        else:
+            low, high = axis.get_xlim()
+            step_s = nice_width_s(high - low, 10)
+            axis.set_xticks([tick for n in range(12) if low <= (tick := n * step_s - offset % step_s) <= high])
+            axis.xaxis.set_major_formatter(words)
         axis.tick_params(labelsize=7)
         if axis.get_yscale() == "log":
             axis.yaxis.set_major_formatter(lambda seconds, _place: format_duration(seconds))

@@ -58,9 +58,11 @@ def density_data(
     counts = [
         binned(times_s[window][chosen], heights[window][chosen], bounds, pixels) for chosen in (ok[window], ~ok[window])
     ]
-    most = max(int(count.max(initial=0)) for count in counts)
     height = float(np.log10(run.policy.request.deadline_s))
-    answered, failed = ({"bounds": bounds, "number": count, "shade": _shade(count, most)} for count in counts)
+    answered, failed = (
+        {"bounds": bounds, "number": count, "shade": _shade(count, least)}
+        for count, least in zip(counts, (0.15, 0.45), strict=True)
+    )
     return {
         **common(
             run, "log_s", limits, "No attempts in this run." if run.attempts.empty else "",
@@ -85,10 +87,14 @@ def binned(x: Floats, y: Floats, bounds: tuple[float, float, float, float], pixe
     return np.bincount(place[inside], minlength=rows * columns).reshape(rows, columns)
 
 
-def _shade(counts: npt.NDArray[np.int64], most: int) -> Floats:
-    """From pale to dark by the logarithm, so that a single attempt among thousands can be seen."""
-    shade = 0.15 + 0.85 * np.log1p(counts) / max(np.log1p(most), 1e-9)
-    return np.where(counts > 0, np.minimum(shade, 1.0), 0.0)
+def _shade(counts: npt.NDArray[np.int64], least: float) -> Floats:
+    """From pale to dark by the logarithm, so that a single attempt among thousands can be seen.
+
+    ``least`` is the shade of a single one: few failures must not drown in many answers.
+    """
+    most = max(np.log1p(int(counts.max(initial=0))), np.log1p(2))
+    shade = least + (1 - least) * (np.log1p(counts) - np.log1p(1)) / (most - np.log1p(1))
+    return np.where(counts > 0, np.clip(shade, least, 1.0), 0.0)
 
 
 def _ordered(span: Range) -> Range:

@@ -10,7 +10,7 @@ figures come out as pictures (without hover). Importing this module takes a seco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -31,6 +31,8 @@ UNTIL = hv.Dimension("until_s")
 Options = Mapping[str, Any]
 
 Backend = Literal["bokeh", "matplotlib"]
+
+Hook = Callable[[Any, Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +80,38 @@ class Figure:
         return self._finished(hv.Overlay(layers), lambda: data, legend, clock)
 
     def live(
-        self, pipe: hv.streams.Pipe, *, theme: Theme = "light", clock: datetime | None = None, legend: bool = True
+        self,
+        pipe: hv.streams.Pipe,
+        *,
+        theme: Theme = "light",
+        clock: datetime | None = None,
+        legend: bool = True,
+        hooks: Sequence[Hook] = (),
+        streams: Sequence[hv.streams.Stream] = (),
     ) -> hv.Overlay:
         """The same figure as an overlay of DynamicMaps: it redraws whenever data is sent into the pipe.
 
         The pipe must hold data already. The axes follow the data, unless the reader has zoomed in. Send to several
-        figures inside ``pn.io.hold()``: one repaint instead of many, and legends that keep their symbols.
+        figures inside ``pn.io.hold()``: one repaint instead of many, and legends that keep their symbols. ``hooks``
+        are called with each HoloViews plot and element after those of the figure itself; ``streams`` (taps, ranges)
+        tell what the reader does in the frame.
         """
         layers = [
             _styled(hv.DynamicMap(_framed(part.make), streams=[pipe]), part, theme, "bokeh")
             for part in self.parts(theme)
         ]
-        return self._finished(hv.Overlay(layers).collate(), lambda: pipe.data, legend, clock)
+        for stream in streams:
+            # One layer stands for the frame: HoloViews loses a stream whose source is the whole overlay.
+            stream.source = layers[-1]
+        return self._finished(hv.Overlay(layers).collate(), lambda: pipe.data, legend, clock, hooks)
 
     def _finished(
-        self, overlay: hv.Overlay, data: Callable[[], Data], legend: bool, clock: datetime | None
+        self,
+        overlay: hv.Overlay,
+        data: Callable[[], Data],
+        legend: bool,
+        clock: datetime | None,
+        hooks: Sequence[Hook] = (),
     ) -> hv.Overlay:
         now = data()
         common = {
@@ -105,14 +124,14 @@ class Figure:
             **common, responsive=True, height=self.height, legend_position="top", legend_cols=7, legend_opts=LEGEND,
             toolbar="right",
             default_tools=["xpan", "xwheel_zoom", "box_zoom", "reset"], active_tools=["xwheel_zoom"],
-            hooks=[finish_bokeh(self.title, data, start)], backend="bokeh",
+            hooks=[finish_bokeh(self.title, data, start), *hooks], backend="bokeh",
             fontsize={"title": "11pt", "labels": "9pt", "ticks": "8pt"},
         )  # fmt: skip
         if "matplotlib" not in hv.Store.registry:
             return overlay
         return overlay.opts(
             **{**common, "xlabel": " ", "ylabel": self.ylabel or " "}, aspect=4, fig_inches=9, legend_position="right",
-            legend_opts={"fontsize": 7}, fontsize={"title": 10, "labels": 8}, hooks=[finish_matplotlib(start)],
+            legend_opts={"fontsize": 7}, fontsize={"title": 10, "labels": 8}, hooks=[finish_matplotlib(data, start)],
             backend="matplotlib",
         )  # fmt: skip
 

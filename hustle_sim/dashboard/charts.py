@@ -1,33 +1,63 @@
-"""The figures of a run under one time axis. A new run sends data into plots that are there already."""
+"""The figures of a run, or of two on common axes, under one time axis.
+
+A new run sends data into plots that are there already; figures of a group that is closed are neither computed nor
+sent.
+"""
 
 # mypy: allow-subclassing-any
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import panel as pn
-import panel_material_ui as pmui
+from bokeh.models import Span
 
 from hustle_sim.analysis import palette
-from hustle_sim.analysis.figures import FIGURES
+from hustle_sim.analysis.difference import on_common_axes
+from hustle_sim.analysis.figure_sets import EVERY, WHOLE, shown
 from hustle_sim.analysis.palette import Look, Theme
 from hustle_sim.dashboard import styles
+from hustle_sim.dashboard.fold import Fold
+from hustle_sim.dashboard.why import QUIET
 
 if TYPE_CHECKING:
-    from hustle_sim.analysis import Run
     from hustle_sim.analysis.figure_data import Data
+    from hustle_sim.analysis.recording import Recording
 
-SHOWN = ("status", "latency", "outcomes", "queue", "load", "arrivals")
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Figures that answer one question; ``is_open`` on a first visit."""
+
+    title: str
+    about: str
+    figures: tuple[str, ...]
+    is_open: bool
+
+
+GROUPS = (
+    Group("What the monitor said", "health checks and verdicts, beside the truth", ("heartbeat", "status"), True),
+    Group("What people saw", "latency, outcomes, waiting", ("latency", "outcomes", "waiting"), True),
+    Group("What was queued and sent again", "the queue, and the rush after an outage", ("queue", "rush"), False),
+    Group("What the backend bore", "its load, and the requests it got", ("load", "arrivals"), False),
+)
 """The figures of the place, from the top."""
 
+SHOWN = tuple(name for group in GROUPS if group.is_open for name in group.figures)
+"""The figures that are open on a first visit."""
+
 _LOOKS: Mapping[str, tuple[str, str, Mapping[str, Look]]] = {
+    "heartbeat": ("bars", "beat", palette.HEARTBEAT),
     "status": ("bands", "status", palette.STATUS),
     "latency": ("points", "outcome", palette.OUTCOME),
     "outcomes": ("bars", "fate", palette.FATE),
+    "waiting": ("bars", "has", palette.WAITING),
     "queue": ("marks", "event", palette.QUEUE),
     "load": ("bars", "part", palette.LOAD),
     "arrivals": ("bars", "traffic", palette.TRAFFIC),
@@ -36,115 +66,300 @@ _LOOKS: Mapping[str, tuple[str, str, Mapping[str, Look]]] = {
 
 _LINES = {
     "latency": (("solid", "p50"), ("dashed", "p95"), ("dotted", "deadline")),
+    "density": (("dotted", "deadline"),),
     "queue": (("dotted", "queue is full"),),
+    "rush": (("solid", "busiest 10 s"),),
     "load": (("solid", "capacity"),),
     "arrivals": (("solid", "all that reached the backend"),),
 }
 
-_QUIET = {"plot.toolbar.logo": None, "plot.toolbar.autohide": True, "plot.title.visible": False}
+
+Clicked = Callable[[str, int, float, float], None]
+"""Called with the figure's slot, the run's place (0 or 1), and where on the axes."""
+
+Build = Callable[[str, int, hv.streams.Pipe, Theme], Any]
+"""Makes the figure of a slot and a run's place that follows a pipe."""
+
+Zoomed = Callable[[int, tuple[float, float], tuple[float, float]], None]
+"""Called with the run's place and the ranges of time and of height that a density shows now."""
 
 
-def drawn(run: Run) -> dict[str, Data]:
-    """What each figure draws of a run. Pure, and for any thread."""
-    return {name: FIGURES[name].make(run) for name in SHOWN}
+def drawn(runs: Sequence[Recording], names: Sequence[str] = SHOWN) -> dict[str, list[Data]]:
+    """What each figure draws of one run, or of two on common axes, by slot (the names of ``WHOLE``).
+
+    Pure, and for any thread. A figure that a run can't fill is left out. Added to the data are the name of their
+    ``figure``, and the ``clock`` of their time axis.
+    """
+    made: dict[str, list[Data]] = {}
+    chosen = [dict(zip(_slots(run), shown(run), strict=True)) for run in runs]
+    for slot in names:
+        figures = [each.get(slot) for each in chosen]
+        if None in figures:
+            continue
+        if len(set(figures)) > 1:
+            # A density beside points would not compare.
+            figures = ["density"] * len(runs)
+        datas = [EVERY[str(name)].make(run) for name, run in zip(figures, runs, strict=True)]
+        if len(datas) == 2:
+            datas = list(on_common_axes(*datas))
+        made[slot] = [
+            {**data, "figure": str(name), "clock": None if run.backend_truth else run.start}
+            for name, run, data in zip(figures, runs, datas, strict=True)
+        ]
+    return made
 
 
-def shape_of(data: Mapping[str, Data]) -> tuple[object, ...]:
-    """What pipes can't change in a plot that is there: with another shape plots are built anew."""
-    return tuple((name, tuple(one.get("rows", ()))) for name, one in data.items())
+def _slots(run: Recording) -> list[str]:
+    return [name for name in WHOLE if run.backend_truth or name != "load"]
 
 
-def legend(name: str, data: Data, theme: Theme) -> str:
-    """The words that a figure uses for this run, each with its mark, as HTML: it wraps where a plot's legend can't."""
-    table, column, looks = _LOOKS[name]
-    there = set(data[table][column])
-    marks = [
-        f'<span><i style="color:{look.colour(theme)}">{look.glyph}</i>{escape(look.word)}</span>'
-        for word, look in looks.items()
-        if word in there or look.word in there
-    ]
-    if name != "queue" or len(data["most"]):
+def legend(slot: str, datas: Sequence[Data], theme: Theme) -> str:
+    """The words that a figure uses for these runs, each with its mark, as HTML: it wraps where a plot's can't."""
+    name = str(datas[0].get("figure", slot))
+    marks: list[str] = []
+    if name in _LOOKS:
+        table, column, looks = _LOOKS[name]
+        there = {word for data in datas for word in data[table][column]}
+        marks = [
+            f'<span><i style="color:{look.colour(theme)}">{look.glyph}</i>{escape(look.word)}</span>'
+            for word, look in looks.items()
+            if word in there or look.word in there
+        ]
+    elif name == "density":
+        ok, failed = (palette.OUTCOME[word].colour(theme) for word in ("ok", "timeout"))
+        marks = [f'<span><i style="color:{ok}">■</i>answered</span><span><i style="color:{failed}">■</i>failed</span>']
+    if name != "queue" or any(len(data["most"]) for data in datas):
         marks += [
             f'<span><i class="line" style="border-top-style:{dash}"></i>{escape(words)}</span>'
             for dash, words in _LINES.get(name, ())
         ]
-    note = f" <em>({escape(str(data['note']))})</em>" if data["note"] else ""
-    return f'<h2>{escape(FIGURES[name].title)}{note}</h2><div class="legend">{"".join(marks)}</div>'
+    return f'<h2>{escape(EVERY[name].title)}{_note(datas[:1])}</h2><div class="legend">{"".join(marks)}</div>'
+
+
+def _note(datas: Sequence[Data]) -> str:
+    return "".join(f" <em>({escape(str(data['note']))})</em>" for data in datas if data["note"])
+
+
+class Slot:
+    """The place of one figure: a heading, and a plot for each run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._pipes: dict[int, hv.streams.Pipe] = {}
+        self._head = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, stylesheets=[styles.TEXT, _LEGEND_CSS])
+        self._sides = [
+            pn.pane.HTML("", visible=False, sizing_mode="stretch_width", margin=0, stylesheets=[styles.TEXT, _SIDE_CSS])
+            for _ in range(2)
+        ]
+        self._panes = [
+            pn.pane.HoloViews(None, linked_axes=True, backend="bokeh", sizing_mode="stretch_width", margin=0)
+            for _ in range(2)
+        ]
+        # A HoloViews pane with a plot in it can't be hidden itself.
+        self._holders = [
+            pn.Column(
+                pane, sizing_mode="stretch_width", margin=0, visible=False, css_classes=[f"figure-{name}{'-b' * place}"]
+            )
+            for place, pane in enumerate(self._panes)
+        ]  # fmt: skip
+        self.view = pn.Column(
+            self._head, self._sides[0], self._holders[0], self._sides[1], self._holders[1],
+            sizing_mode="stretch_width", margin=(0, 0, 12, 0), stylesheets=[styles.PANEL], visible=False,
+        )  # fmt: skip
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there is a plot."""
+        return bool(self._pipes)
+
+    def can_show(self, datas: Sequence[Data]) -> bool:
+        """Whether the plots that are there are all that is needed."""
+        return len(datas) == len(self._pipes) and all(self._is_of(place, data) for place, data in enumerate(datas))
+
+    def show(self, datas: Sequence[Data], labels: Sequence[str], theme: Theme, build: Build) -> None:
+        """Send data into the plots, or build those that are missing."""
+        self._head.object = legend(self.name, datas, theme)
+        for place, pane in enumerate(self._panes):
+            there = place < len(datas)
+            if there and len(datas) > 1:
+                note = _note(datas[place : place + 1]) if place else ""
+                self._sides[place].object = f"<p><b>{'AB'[place]}</b> {escape(labels[place])}{note}</p>"
+            self._sides[place].visible = there and len(datas) > 1
+            if not there:
+                self._drop(place)
+                continue
+            data = datas[place]
+            if self._is_of(place, data):
+                self._pipes[place].send(data)
+                continue
+            self._pipes[place] = hv.streams.Pipe(data=dict(data))
+            pane.object = build(self.name, place, self._pipes[place], theme)
+            self._holders[place].visible = True
+        self.view.visible = bool(datas)
+
+    def forget(self) -> None:
+        """Build anew the next time."""
+        self._pipes = {}
+
+    def clear(self) -> None:
+        """Take the plots away: nothing fills them."""
+        self.view.visible = False
+        for place in range(len(self._panes)):
+            self._drop(place)
+
+    def resend(self, place: int, data: Data) -> None:
+        """Send other data of the same figure, if it is still that figure."""
+        if self._is_of(place, data):
+            self._pipes[place].send(data)
+
+    def data(self) -> list[Data]:
+        """What is drawn."""
+        return [self._pipes[place].data for place in sorted(self._pipes)]
+
+    def _is_of(self, place: int, data: Data) -> bool:
+        """Whether the plot that is there can show these data."""
+        if place not in self._pipes:
+            return False
+        now = self._pipes[place].data
+        return bool(now["figure"] == data["figure"] and now["clock"] == data["clock"])
+
+    def _drop(self, place: int) -> None:
+        self._pipes.pop(place, None)
+        if self._panes[place].object is not None:
+            self._panes[place].object = None
+            self._holders[place].visible = False
 
 
 class RunCharts(pn.viewable.Viewer):
-    """One pane for each figure; zooming one zooms all."""
+    """The figures in their groups; zooming one zooms all.
 
-    def __init__(self, page: pmui.Page, **params: Any) -> None:
+    ``line`` is the name that the vertical line of the play head has in every plot, ``at`` says where it is,
+    ``opened`` is called when figures were asked for that are not drawn yet.
+    """
+
+    def __init__(
+        self, theme: Theme, line: str, at: Callable[[], float], clicked: Clicked, zoomed: Zoomed,
+        opened: Callable[[], Any], beside: Mapping[str, Any] | None = None, **params: Any,
+    ) -> None:  # fmt: skip
+        """``beside``: what stands under a figure, by its name."""
         super().__init__(**params)
-        self._page = page
-        self._pipes: dict[str, hv.streams.Pipe] = {}
-        self._shape: tuple[object, ...] = ()
-        self._panes = {
-            name: pn.pane.HoloViews(
-                None,
-                linked_axes=True,
-                backend="bokeh",
-                sizing_mode="stretch_width",
-                margin=0,
-                css_classes=[f"figure-{name}"],
-            )
-            for name in SHOWN
-        }
-        self._heads = {
-            name: pn.pane.HTML("", sizing_mode="stretch_width", margin=0, stylesheets=[styles.TEXT, _LEGEND_CSS])
-            for name in SHOWN
-        }
-        self._view = pn.Column(
-            *[
-                pn.Column(
-                    self._heads[name], self._panes[name],
-                    sizing_mode="stretch_width", margin=(0, 0, 14, 0), stylesheets=[styles.PANEL],
-                )
-                for name in SHOWN
-            ],
-            visible=False, sizing_mode="stretch_width", margin=0,
-        )  # fmt: skip
-        self._repaint = page.param.watch(lambda _: self._build(), "dark_theme")
+        self._theme: Theme = theme
+        self._line, self._at = line, at
+        self._clicked, self._zoomed, self._opened = clicked, zoomed, opened
+        self._labels: tuple[str, ...] = ()
+        self.slots = {name: Slot(name) for name in WHOLE}
+        self.folds: list[tuple[Fold, Group, pn.Column]] = []
+        for group in GROUPS:
+            fold = Fold(title=group.title, about=group.about, open=group.is_open)
+            inner: list[Any] = []
+            for name in group.figures:
+                inner.append(self.slots[name].view)
+                if beside and name in beside:
+                    inner.append(beside[name])
+            column = pn.Column(*inner, sizing_mode="stretch_width", margin=0, visible=group.is_open)
+            fold.param.watch(self._fold(fold, column), "open")
+            self.folds.append((fold, group, column))
+        parts = [part for fold, _, column in self.folds for part in (fold, column)]
+        self._view = pn.Column(*parts, sizing_mode="stretch_width", margin=0)
 
-    def show(self, data: Mapping[str, Data]) -> None:
-        """Draw what ``drawn`` made of a run."""
-        shape = shape_of(data)
-        if shape == self._shape:
-            self._label(data)
-            with pn.io.hold():
-                for name, pipe in self._pipes.items():
-                    pipe.send(data[name])
-            return
-        self._shape = shape
-        self._pipes = {name: hv.streams.Pipe(data=dict(one)) for name, one in data.items()}
-        self._build()
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The figures of the groups that are open."""
+        return tuple(name for fold, group, _ in self.folds if fold.open for name in group.figures)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Those of them that are not drawn."""
+        return tuple(name for name in self.names if not self.slots[name].is_drawn)
+
+    def show(self, data: Mapping[str, Sequence[Data]], labels: Sequence[str]) -> bool:
+        """Draw what ``drawn`` made; returns whether there are new plots."""
+        self._labels = tuple(labels)
+        new = [name for name, datas in data.items() if not self.slots[name].can_show(datas)]
+        with together():
+            for name in data:
+                if name not in new:
+                    self.slots[name].show(data[name], labels, self._theme, self._build)
+        # Never hold while plots are built: the browser would hear of them before it has them.
+        for name in new:
+            self.slots[name].show(data[name], labels, self._theme, self._build)
+        return bool(new)
+
+    def keep_only(self, names: Sequence[str]) -> None:
+        """Forget the figures that are not of the run that is shown now."""
+        for name, slot in self.slots.items():
+            if name not in names and slot.is_drawn:
+                slot.clear()
+
+    def paint(self, theme: Theme) -> None:
+        """Draw all for another theme."""
+        self._theme = theme
+        for slot in self.slots.values():
+            datas = slot.data()
+            slot.forget()
+            if datas:
+                slot.show(datas, self._labels, theme, self._build)
 
     def close(self) -> None:
         """Let go of the plots."""
-        self._page.param.unwatch(self._repaint)
-        self._pipes = {}
+        for slot in self.slots.values():
+            slot.forget()
 
     def __panel__(self) -> Any:
         return self._view
 
-    @property
-    def _theme(self) -> Theme:
-        return "dark" if self._page.dark_theme else "light"
+    def _fold(self, fold: Fold, column: pn.Column) -> Callable[[Any], Any]:
+        def folded(_event: Any) -> None:
+            column.visible = fold.open
+            if fold.open:
+                self._opened()
 
-    def _label(self, data: Mapping[str, Data]) -> None:
-        for name, head in self._heads.items():
-            head.object = legend(name, data[name], self._theme)
+        return folded
 
-    def _build(self) -> None:
-        if not self._pipes:
-            return
-        self._label({name: pipe.data for name, pipe in self._pipes.items()})
-        for name, pipe in self._pipes.items():
-            figure = FIGURES[name].live(pipe, theme=self._theme, legend=False)
-            self._panes[name].object = figure.opts(backend_opts=_QUIET, backend="bokeh")
-        self._view.visible = True
+    def _build(self, name: str, place: int, pipe: hv.streams.Pipe, theme: Theme) -> Any:
+        """A figure that follows a pipe, and tells of clicks and zooms."""
+        one = EVERY[pipe.data["figure"]]
+        tap = hv.streams.SingleTap()
+        tap.add_subscriber(lambda x, y: self._tapped(name, place, x, y))
+        streams: list[hv.streams.Stream] = [tap]
+        if one.name == "density":
+            ranges = hv.streams.RangeXY()
+            ranges.add_subscriber(lambda x_range, y_range: self._ranged(place, x_range, y_range))
+            streams.append(ranges)
+        figure = one.live(
+            pipe, theme=theme, clock=pipe.data["clock"], legend=False, hooks=[self._draw_line], streams=streams
+        )
+        return figure.opts(backend_opts=QUIET, backend="bokeh")
 
+    def _tapped(self, name: str, place: int, x: float | None, y: float | None) -> None:
+        if x is not None and y is not None:
+            self._clicked(name, place, float(x), float(y))
+
+    def _ranged(self, place: int, x_range: Any, y_range: Any) -> None:
+        if x_range is not None and y_range is not None:
+            self._zoomed(place, x_range, y_range)
+
+    def _draw_line(self, plot: Any, _element: Any) -> None:
+        figure = plot.state
+        if not any(one.name == self._line for one in figure.center):
+            colour = palette.line("line", self._theme)
+            figure.add_layout(
+                Span(location=self._at(), dimension="height", line_color=colour, line_width=1.5, name=self._line)
+            )
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Changes to many plots as one: one message to the browser, and one search for the models that are used."""
+    document = pn.state.curdoc
+    with contextlib.ExitStack() as stack:
+        if document is not None:
+            stack.enter_context(document.models.freeze())
+        stack.enter_context(pn.io.hold())
+        yield
+
+
+_SIDE_CSS = "p { margin: 6px 0 0; } p b { color: var(--mui-palette-text-primary); } em { font-style: normal; }"
 
 _LEGEND_CSS = """
 em { font-weight: 400; font-style: normal; color: var(--mui-palette-hustle-quiet); }

@@ -14,13 +14,13 @@ import panel_material_ui as pmui
 
 from hustle_sim.dashboard import address, styles
 from hustle_sim.dashboard.cards import MetricCards
-from hustle_sim.dashboard.charts import RunCharts, drawn
 from hustle_sim.dashboard.choice import Choice, Side, default_choice, preset, seed_of
 from hustle_sim.dashboard.notices import Notice, prose
 from hustle_sim.dashboard.places import Arguments, Frame
 from hustle_sim.dashboard.policy_form import PolicyForm
 from hustle_sim.dashboard.scenario_picker import ScenarioPicker
 from hustle_sim.dashboard.simulate_state import Results, SimulateState
+from hustle_sim.dashboard.story import Story
 from hustle_sim.dashboard.versus import Versus
 from hustle_sim.inputs import InputError, format_duration
 from hustle_sim.policy import PRESETS
@@ -113,7 +113,7 @@ class SimulatePage(pn.viewable.Viewer):
         self._headline = prose(_WAITING, css_classes=["headline"])
         self.versus = Versus(mine=self._mine, value=choice.other, both=choice.both)
         self.cards = MetricCards()
-        self.story = RunCharts(page)
+        self.story = Story(page)
         self._results = pn.Column(
             self._notice,
             self._headline,
@@ -143,7 +143,7 @@ class SimulatePage(pn.viewable.Viewer):
         if choice == default_choice() and self.state.at_once():
             results = self.state.results
             self._label(results)
-            self.story.show(drawn(results.mine))
+            self.story.show_at_once(results.mine)
 
         async def loaded() -> None:
             if self.state.results is None:
@@ -226,10 +226,8 @@ class SimulatePage(pn.viewable.Viewer):
         self._notice.say(sentence.removeprefix("policy: "))
 
     async def _draw(self, results: Results) -> None:
-        data = await asyncio.to_thread(drawn, results.mine)
-        with pn.io.hold():
-            self._label(results)
-            self.story.show(data)
+        self._label(results)
+        await self.story.show(results.mine, results.other, results.choice.both, labels=results.choice.labels)
 
     def _label(self, results: Results) -> None:
         self._headline.object = headline(results)
