@@ -186,7 +186,7 @@ def test_requests_of_a_message_that_waited_for_an_hour_are_wide_enough_to_be_see
     wide = (bars["ends_s"] - bars["since_s"]) / data["end_s"]
     assert wide[bars["step"] == STEP["failed"].word].item() > 0.05
     assert wide[bars["step"] == STEP["answered"].word].item() > 0.015
-    assert data["columns"][-1][1] in ("1h", "1h 2s")
+    assert any(name.startswith("1h") for _, name in data["columns"])
     assert "long waits are drawn shorter" in data["note"]
 
 

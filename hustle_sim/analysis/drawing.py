@@ -10,6 +10,7 @@ figures come out as pictures (without hover). Importing this module takes a seco
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -93,8 +94,8 @@ class Figure:
 
         The pipe must hold data already. The axes follow the data, unless the reader has zoomed in. Send to several
         figures inside ``pn.io.hold()``: one repaint instead of many, and legends that keep their symbols. ``hooks``
-        are called with each HoloViews plot and element after those of the figure itself; ``streams`` (taps, ranges)
-        tell what the reader does in the frame.
+        are called with each HoloViews plot and element after those of the figure itself (let them refer weakly to what
+        must not live for ever); ``streams`` (taps, ranges) tell what the reader does in the frame.
         """
         layers = [
             _styled(hv.DynamicMap(_framed(part.make), streams=[pipe]), part, theme, "bokeh")
@@ -103,7 +104,14 @@ class Figure:
         for stream in streams:
             # One layer stands for the frame: HoloViews loses a stream whose source is the whole overlay.
             stream.source = layers[-1]
-        return self._finished(hv.Overlay(layers).collate(), lambda: pipe.data, legend, clock, hooks)
+        # HoloViews keeps options, and what their hooks refer to, for as long as the process lives.
+        known = weakref.ref(pipe)
+
+        def now() -> Data:
+            alive = known()
+            return alive.data if alive is not None else {}
+
+        return self._finished(hv.Overlay(layers).collate(), now, legend, clock, hooks)
 
     def _finished(
         self,

@@ -9,6 +9,7 @@ sent.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -327,7 +328,7 @@ class RunCharts(pn.viewable.Viewer):
             ranges.add_subscriber(lambda x_range, y_range: self._ranged(place, x_range, y_range))
             streams.append(ranges)
         figure = one.live(
-            pipe, theme=theme, clock=pipe.data["clock"], legend=False, hooks=[self._draw_line], streams=streams
+            pipe, theme=theme, clock=pipe.data["clock"], legend=False, hooks=[_line_of(self)], streams=streams
         )
         return figure.opts(backend_opts=QUIET, backend="bokeh")
 
@@ -346,6 +347,17 @@ class RunCharts(pn.viewable.Viewer):
             figure.add_layout(
                 Span(location=self._at(), dimension="height", line_color=colour, line_width=1.5, name=self._line)
             )
+
+
+def _line_of(charts: RunCharts) -> Callable[[Any, Any], None]:
+    known = weakref.WeakMethod(charts._draw_line)
+
+    def draw(plot: Any, element: Any) -> None:
+        method = known()
+        if method is not None:
+            method(plot, element)
+
+    return draw
 
 
 @contextlib.contextmanager
