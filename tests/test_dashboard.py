@@ -10,10 +10,6 @@ import pytest
 from hustle_sim.dashboard.charts import SHOWN
 from hustle_sim.dashboard.notices import notice_html
 from hustle_sim.inputs import InputError
-from hustle_sim.simulation import Scenario
-
-SHORT = Scenario.load("morning-outage")
-
 
 # Sentences
 
