@@ -3,12 +3,13 @@
 # make test    everything that must hold: ruff, mypy, pytest
 # make soak    simulated crashes until Ctrl-C, with what they found
 # make bench   what the simulation costs, in one run
+# make pictures   every place of the dashboard in both themes at three widths, into pictures/
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve lab test lint soak bench clean
+.PHONY: serve lab test lint soak bench pictures clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -46,6 +47,9 @@ soak: $(VENV)/.app
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
+
+pictures: $(VENV)/.test
+	$(BIN)/python tests/pictures.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
