@@ -13,6 +13,7 @@ from hustle_sim.policy import PRESETS, Policy, policy_fields
 from hustle_sim.simulation import Cancelled, Scenario, simulate, simulate_client
 
 if TYPE_CHECKING:
+    from hustle_sim.dashboard.story import explore
     from hustle_sim.tuning.check import check
     from hustle_sim.tuning.compare import compare
     from hustle_sim.tuning.explain import explain
@@ -31,6 +32,7 @@ _LATER = {
     "compare": "hustle_sim.tuning.compare",
     "export": "hustle_sim.tuning.export",
     "explain": "hustle_sim.tuning.explain",
+    "explore": "hustle_sim.dashboard.story",
     "lint": "hustle_sim.tuning.lint",
     "sensitivity": "hustle_sim.tuning.sensitivity",
     "stability": "hustle_sim.tuning.stability",
@@ -51,6 +53,7 @@ __all__ = [
     "check",
     "compare",
     "explain",
+    "explore",
     "export",
     "lint",
     "load_table",

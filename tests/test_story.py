@@ -9,6 +9,7 @@ import panel as pn
 import pytest
 from events_by_hand import Story as Events
 
+import hustle_sim
 from hustle_sim import InputError, Policy, Scenario, simulate
 from hustle_sim.analysis.figure_sets import WHOLE
 from hustle_sim.analysis.life import life
@@ -318,3 +319,14 @@ def test_a_zoomed_density_is_counted_anew_and_a_stale_zoom_is_not_drawn():
 def test_a_story_needs_no_page_and_brings_its_colours(story):
     assert isinstance(story.__panel__(), pn.Column)
     assert any("--mui-palette-hustle-card: #FFFFFF" in str(sheet) for sheet in story.__panel__().stylesheets)
+
+
+def test_explore_shows_the_story_of_one_run_or_of_two(run, original):
+    one = hustle_sim.explore(run)
+    assert all(one.charts.slots[name].is_drawn for name in SHOWN)
+    assert one.playhead.end_s == run.duration_s
+    both = hustle_sim.explore(run, original, theme="dark")
+    assert len(both.charts.slots["status"].data()) == 2
+    assert any("--mui-palette-hustle-card: #1C222E" in str(sheet) for sheet in both.__panel__().stylesheets)
+    for story in (one, both):
+        story.close()
