@@ -151,6 +151,9 @@ def test_an_outage_of_the_practice_backend_is_seen_told_once_and_kept_for_later(
     tables = tomllib.loads(Path(download.value.path()).read_text())
     (outage,) = Scenario.from_dict(tables).outages
     assert (outage.mode, outage.status) == ("error", 503)
+    press(page, "Replay this in Simulate")
+    expect(page.locator(".headline h2")).to_contain_text("recorded")
+    expect(page).to_have_url(re.compile("place=simulate"))
 
 
 @pytest.mark.parametrize("how", ["Refuse connections", "Hang", "Half an answer", "1 request a minute"])

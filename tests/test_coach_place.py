@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hustle_sim.dashboard.live_state import Practice, practice, take_seat
+from hustle_sim.dashboard.live_practice import Practice, practice, take_seat
 from hustle_sim.live.settings import Settings
 from hustle_sim.live.store import target_store_path
 from hustle_sim.policy import Policy

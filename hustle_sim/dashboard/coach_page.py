@@ -28,7 +28,9 @@ from hustle_sim.dashboard.coach_state import (
 )
 from hustle_sim.dashboard.coach_talk import Talk
 from hustle_sim.dashboard.indicator import StatusIndicator
-from hustle_sim.dashboard.live_state import BREAKAGES, INTERVALS_S, local, practice, take_seat, watch_policy
+from hustle_sim.dashboard.live_practice import BREAKAGES, practice, take_seat
+from hustle_sim.dashboard.live_state import local, watch_policy
+from hustle_sim.dashboard.live_targets import INTERVALS_S
 from hustle_sim.dashboard.notices import Notice, prose
 from hustle_sim.dashboard.places import Arguments, Frame
 from hustle_sim.inputs import InputError

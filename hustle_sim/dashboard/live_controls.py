@@ -34,6 +34,7 @@ class LiveControls(pn.viewable.Viewer):
         on_problem: Callable[[str], None],
         history: Callable[[], Any],
         scenario: Callable[[], Any],
+        on_replay: Callable[[], None],
         **params: Any,
     ) -> None:
         super().__init__(**params)
@@ -48,7 +49,7 @@ class LiveControls(pn.viewable.Viewer):
         self.add_button = pmui.Button(label="Watch", on_click=self._add, **{**_BUTTON, "variant": "contained"})
         self.wall_button = pmui.Button(label="Show on a wall", on_click=lambda _: on_wall(), **_BUTTON)
         self._make_goals()
-        self._make_chosen(history, scenario)
+        self._make_chosen(history, scenario, on_replay)
         self._make_practice()
         self._view = pn.Column(
             prose("<h2>Watch a backend</h2>"), self.url, self.interval, self.add_button, self.wall_button,
@@ -73,7 +74,7 @@ class LiveControls(pn.viewable.Viewer):
     def show_incidents(self, some: bool) -> None:
         """Whether there is an incident that could be replayed."""
         if self.scenario.disabled == some:
-            self.scenario.disabled = not some
+            self.scenario.disabled = self.replay_button.disabled = not some
 
     def show_practice(self, watched: bool) -> None:
         """Whether the practice backend is among what is watched."""
@@ -105,7 +106,9 @@ class LiveControls(pn.viewable.Viewer):
             visible=False, sizing_mode="stretch_width", margin=(14, 0, 0, 0), css_classes=["goals"],
         )  # fmt: skip
 
-    def _make_chosen(self, history: Callable[[], Any], scenario: Callable[[], Any]) -> None:
+    def _make_chosen(
+        self, history: Callable[[], Any], scenario: Callable[[], Any], on_replay: Callable[[], None]
+    ) -> None:
         self._chosen_name = prose("")
         self.download = pmui.FileDownload(
             callback=history, filename="history.zip", label="Download history (Parquet)", **_BUTTON
@@ -113,8 +116,9 @@ class LiveControls(pn.viewable.Viewer):
         self.scenario = pmui.FileDownload(
             callback=scenario, filename="recorded.toml", label="Incidents as a scenario", **_BUTTON
         )
+        self.replay_button = pmui.Button(label="Replay this in Simulate", on_click=lambda _: on_replay(), **_BUTTON)
         self._chosen = pn.Column(
-            self._chosen_name, pn.Spacer(height=4), self.download, self.scenario,
+            self._chosen_name, pn.Spacer(height=4), self.download, self.scenario, self.replay_button,
             visible=False, sizing_mode="stretch_width", margin=(14, 0, 0, 0), css_classes=["take-home"],
         )  # fmt: skip
 

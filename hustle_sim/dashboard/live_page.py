@@ -70,8 +70,15 @@ class LivePage(pn.viewable.Viewer):
             self._notice.say(problem)
 
     def arrive(self, arguments: Arguments) -> None:
-        """See ``places.Receiving``: ``watch`` (targets), ``target`` (the chosen one), ``tab``, ``slo``, ``wall``."""
+        """See ``places.Receiving``: ``watch`` (targets), ``target`` (the chosen one), ``tab``, ``slo``, ``wall``.
+
+        Another place gives a ``url`` (empty: the practice backend), which is watched beside what is watched already.
+        """
         given = {name: str(value) for name, value in arguments.items()}
+        if "url" in given:
+            self._add(given["url"], USUAL)
+            pn.state.onload(self._settle)
+            return
         targets, problem = read_targets(given.get("watch", ""))
         try:
             self._goals = read_goals(given["slo"]) if given.get("slo") else Goals()
@@ -122,6 +129,7 @@ class LivePage(pn.viewable.Viewer):
             default_url(self._settings), on_add=self._on_add, on_goals=self._on_goals,
             on_wall=lambda: self._go_on_wall(True), on_problem=self._notice.say,
             history=self._history, scenario=self._scenario,
+            on_replay=self._on_replay,
         )  # fmt: skip
         self.rows = pn.Column(
             sizing_mode="stretch_width", margin=0, stylesheets=[styles.PANEL], visible=False, css_classes=["targets"]
@@ -140,15 +148,22 @@ class LivePage(pn.viewable.Viewer):
         )  # fmt: skip
 
     async def _on_add(self, url: str, every: str) -> None:
+        if self._add(url, every):
+            await self._settle()
+
+    def _add(self, url: str, every: str) -> bool:
+        """Put one more on the list, and choose it; false, and a sentence, if it can't be watched or is already."""
         try:
             target = target_of(url, every)
+            if any(known.url == target.url for known in self._targets):
+                self._chosen = target.url
             self._targets = with_one_more(self._targets, target)
         except InputError as error:
             self._notice.say(str(error))
-            return
+            return False
         self._notice.say("")
         self._chosen = target.url
-        await self._settle()
+        return True
 
     async def _on_act(self, url: str, what: str) -> None:
         if what == "remove":
@@ -220,8 +235,11 @@ class LivePage(pn.viewable.Viewer):
             self._pulling.stop()
 
     def _pull(self) -> None:
-        """Show what is new; called twice a second while the place is seen."""
-        now = wall_time()
+        """Show what is new, in one message; called twice a second while the place is seen."""
+        with pn.io.hold(policy="collect"):
+            self._draw(wall_time())
+
+    def _draw(self, now: float) -> None:
         news = {url: watch.pull(now) for url, watch in self._watches.items()}
         if self._is_on_wall:
             self._draw_wall(now)
@@ -279,6 +297,14 @@ class LivePage(pn.viewable.Viewer):
         """What was seen of the chosen target, as a file."""
         assert self._watch is not None
         return zipped(self._watch.session.run())
+
+    def _on_replay(self) -> None:
+        """Bring the visitor to Simulate, with what went wrong here as the scenario."""
+        if self._watch is not None:
+            try:
+                self._frame.open("simulate", scenario=scenario_of(self._watch.session.run()))
+            except InputError as error:
+                self._notice.say(str(error))
 
     def _scenario(self) -> io.StringIO:
         """The incidents of the chosen target, as a scenario's file."""

@@ -13,11 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from hustle_sim.analysis.more_data import beat_of, beat_words
 from hustle_sim.analysis.palette import HEARTBEAT, OUTCOME
-from hustle_sim.dashboard.live_practice import BREAKAGES as BREAKAGES
-from hustle_sim.dashboard.live_practice import Practice as Practice
-from hustle_sim.dashboard.live_practice import practice as practice
-from hustle_sim.dashboard.live_practice import take_seat as take_seat
-from hustle_sim.dashboard.live_targets import INTERVALS_S as INTERVALS_S
 from hustle_sim.inputs import format_duration
 from hustle_sim.live.digest import Bucket, Check, Digest
 from hustle_sim.policy import Policy, ProbePolicy

@@ -26,6 +26,7 @@ _MODES: dict[str, dict[str, Any]] = {
     "bad_body": {"mode": "bad_body"},
 }
 _SHORTEST_S = 1.0
+_CLIENTS = 10
 _MOST_FACTOR = 1000.0
 
 
@@ -34,8 +35,8 @@ def scenario_of(run: Recording) -> Scenario:
 
     An outage lasts from the first failed (or slow) health check of an incident to the first good one after it: the
     verdict is later than the truth. What the failed checks met says how it goes wrong; a share of failures below
-    90 % is kept. The clients are a scenario's usual ones, and so is the backend on a good day, but for its health
-    check. Raises InputError if no incident was seen.
+    90 % is kept. The backend on a good day is a scenario's usual one, but for its health check; ten clients send some
+    200 messages in all, or one a minute each if that is more. Raises InputError if no incident was seen.
     """
     probes = run.probes
     good = ((probes["outcome"] == "ok") & (probes["status"] != "degraded")).to_numpy()
@@ -52,9 +53,15 @@ def scenario_of(run: Recording) -> Scenario:
             "duration_s": max(run.duration_s, _SHORTEST_S),
             "start": run.start.isoformat(),
             "backend": backend,
+            "clients": {"count": _CLIENTS, "messages_per_hour": _pace(run.duration_s)},
             "outages": outages,
         }
     )
+
+
+def _pace(duration_s: float) -> float:
+    """Messages an hour of each client: enough of them in a short recording to see what an outage does."""
+    return min(max(60.0, 20 * 3600 / max(duration_s, _SHORTEST_S)), 36_000.0)
 
 
 def _incidents(run: Recording) -> list[tuple[float, float]]:
