@@ -150,7 +150,8 @@ def test_a_policy_is_compared_with_a_preset_or_with_one_that_was_pinned(visitor)
 def test_a_link_shows_what_one_sees_and_back_and_forward_work(browser, server, visitor):
     page = arrived(visitor)
     page.wait_for_url(re.compile("scenario=morning-outage"))
-    select(page, "Scenario", "hang")
+    page.get_by_role("button", name="Choose another", exact=True).click()
+    page.get_by_role("option", name=re.compile("^hang")).click()
     expect(headline(page)).to_have_text("hang · default · seed 7")
     page.wait_for_timeout(1600)  # a pause begins another step for the back button
     press(page, "Retries")
@@ -219,3 +220,47 @@ def test_a_second_visitor_works_while_the_first_runs_a_long_simulation(browser, 
     cancel.click()
     expect(cancel).to_be_hidden()
     expect(headline(page)).to_have_text("morning-outage · default · seed 7")
+
+
+def test_a_mend_is_applied_by_a_click_and_its_finding_goes(visitor):
+    page = arrived(visitor, policy="original")
+    finding = page.locator(".advice li", has=page.get_by_role("button", name=re.compile("^Apply the mend"))).first
+    expect(finding).to_contain_text("error")
+    code = finding.get_attribute("data-code")
+    finding.get_by_role("button").click()
+    expect(page.locator(f'.advice li[data-code="{code}"]')).to_have_count(0)
+    expect(headline(page)).to_have_text("morning-outage · your policy · seed 7")
+    expect(page.get_by_text(re.compile("changed"))).not_to_have_count(0)
+
+
+def test_the_report_is_downloaded_and_opens_as_a_file_with_its_figures(browser, visitor, tmp_path):
+    page = arrived(visitor)
+    page.get_by_role("button", name="Download").focus()
+    page.keyboard.press("Enter")
+    with page.expect_download() as downloading:
+        page.get_by_role("menuitem", name="Report").click()
+    assert downloading.value.suggested_filename == "morning-outage-default-seed7-report.html"
+    file = tmp_path / "report.html"
+    downloading.value.save_as(file)
+    reader = browser.new_context(offline=True)
+    try:
+        opened, said, asked = reader.new_page(), [], []
+        opened.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        opened.on("pageerror", lambda error: said.append(str(error)))
+        opened.on("request", lambda request: asked.append(request.url))
+        opened.goto(file.as_uri())
+        expect(opened.get_by_role("heading", level=1)).to_contain_text("morning-outage")
+        opened.wait_for_function(DRAWN, arg=opened.locator("#figures").element_handle())
+        assert said == []
+        assert [address for address in asked if not address.startswith(("file:", "data:", "blob:"))] == []
+    finally:
+        reader.close()
+
+
+def test_the_link_is_copied_and_says_so(visitor):
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = arrived(visitor, policy="grpc", seed="3")
+    expect(headline(page)).to_have_text("morning-outage · grpc · seed 3")
+    press(page, "Copy link")
+    expect(page.get_by_text("Link copied")).to_be_visible()
+    assert "policy=grpc&seed=3" in page.evaluate("navigator.clipboard.readText()")

@@ -13,6 +13,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from hustle_sim.dashboard import address, styles
+from hustle_sim.dashboard.advice import Advice
 from hustle_sim.dashboard.cards import MetricCards
 from hustle_sim.dashboard.choice import Choice, Side, default_choice, preset, seed_of
 from hustle_sim.dashboard.notices import Notice, prose
@@ -21,6 +22,7 @@ from hustle_sim.dashboard.policy_form import PolicyForm
 from hustle_sim.dashboard.scenario_picker import ScenarioPicker
 from hustle_sim.dashboard.simulate_state import Results, SimulateState
 from hustle_sim.dashboard.story import Story
+from hustle_sim.dashboard.take_home import TakeHome
 from hustle_sim.dashboard.versus import Versus
 from hustle_sim.inputs import InputError, format_duration
 from hustle_sim.policy import PRESETS
@@ -31,6 +33,14 @@ _WAITING = "<h2>Simulating…</h2><p>The first run takes a few seconds; later on
 _NOTHING = "<h2>Nothing is simulated yet</h2><p>Choose a scenario or change the policy: it runs at once.</p>"
 
 
+# A FlexBox makes its children as wide as itself.
+_TOOLBAR = """
+:host { display: flex; flex-flow: row wrap; align-items: center; gap: 4px 20px; max-height: none !important; }
+:host > * { width: auto !important; flex: 0 1 auto !important; }
+:host > :first-child { flex-grow: 1 !important; }
+"""
+
+
 class SimulatePage(pn.viewable.Viewer):
     """Controls and results of one visitor."""
 
@@ -39,7 +49,7 @@ class SimulatePage(pn.viewable.Viewer):
         self._frame = frame
         self.state = SimulateState(show=self._draw)
         self._is_setting = False
-        self._changed_s = -math.inf
+        self._changed_s = math.inf
         choice, wrong = asked(arguments)
         self._make_controls(choice)
         self._make_results(frame.page, choice)
@@ -93,13 +103,17 @@ class SimulatePage(pn.viewable.Viewer):
         )  # fmt: skip
         self.policy = PolicyForm(changed=self._changed)
         self.policy.show(preset(choice.mine.preset), choice.mine.policy)
+        self.advice = Advice(mend=self.policy.change)
+        self.advice.show(choice.mine.policy, choice.scenario)
         self._controls = pn.Column(
             prose("<h2>What happens</h2>"),
             self.scenario,
+            pn.Spacer(height=6),
             self.seed,
             prose('<h2 style="margin:10px 0 2px">Policy</h2>'),
             self.preset,
             self._preset_about,
+            self.advice,
             pn.Spacer(height=8),
             self.policy,
             sizing_mode="stretch_width",
@@ -112,6 +126,7 @@ class SimulatePage(pn.viewable.Viewer):
         self._notice = Notice()
         self._headline = prose(_WAITING, css_classes=["headline"])
         self.versus = Versus(mine=self._mine, value=choice.other, both=choice.both)
+        self.take_home = TakeHome(results=lambda: self.state.results, complain=self.state.refuse)
         self.cards = MetricCards()
         self.story = Story(page)
         self._results = pn.Column(
@@ -120,7 +135,13 @@ class SimulatePage(pn.viewable.Viewer):
             self._running,
             self.scenario.editor,
             pn.Spacer(height=8),
-            self.versus,
+            pn.Column(
+                self.versus,
+                self.take_home,
+                margin=0,
+                sizing_mode="stretch_width",
+                stylesheets=[_TOOLBAR],
+            ),
             pn.Spacer(height=8),
             self.cards,
             pn.Spacer(height=14),
@@ -139,11 +160,11 @@ class SimulatePage(pn.viewable.Viewer):
 
     def _begin(self, choice: Choice) -> None:
         """Show what the address asks for; the first visit's run is there at once."""
-        self._changed_s = math.inf
         if choice == default_choice() and self.state.at_once():
             results = self.state.results
             self._label(results)
             self.story.show_at_once(results.mine)
+            self.take_home.shown += 1
 
         async def loaded() -> None:
             if self.state.results is None:
@@ -177,6 +198,7 @@ class SimulatePage(pn.viewable.Viewer):
             self.state.refuse(str(error))
             return
         self.policy.blame("")
+        self.advice.show(choice.mine.policy, choice.scenario)
 
         async def run() -> None:
             self._write(choice)
@@ -191,10 +213,13 @@ class SimulatePage(pn.viewable.Viewer):
         """
         now_s = asyncio.get_running_loop().time()
         is_step, self._changed_s = now_s - self._changed_s > _ONE_GO_S, now_s
+        query: dict[str, str] = {}
         try:
             query = address.to_query(choice)
-        except InputError:
-            query = {}
+        except InputError as error:
+            self.take_home.no_link = str(error)
+        else:
+            self.take_home.no_link = ""
         self._frame.set_address("simulate", query, step=is_step)
 
     def _set(self, choice: Choice) -> None:
@@ -228,6 +253,7 @@ class SimulatePage(pn.viewable.Viewer):
     async def _draw(self, results: Results) -> None:
         self._label(results)
         await self.story.show(results.mine, results.other, results.choice.both, labels=results.choice.labels)
+        self.take_home.shown += 1
 
     def _label(self, results: Results) -> None:
         self._headline.object = headline(results)

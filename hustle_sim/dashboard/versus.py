@@ -41,7 +41,7 @@ class Versus(pn.viewable.Viewer):
         self._on_value()
         self._view = pn.FlexBox(
             self._select, self._pin, self._switch, align_items="center", gap="6px 14px", margin=0,
-            sizing_mode="stretch_width", css_classes=["versus"],
+            css_classes=["versus"],
         )  # fmt: skip
 
     def pin(self) -> None:

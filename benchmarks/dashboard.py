@@ -1,0 +1,230 @@
+"""How fast the Simulate place is, in a real Chromium on a real server: ``python -m benchmarks.dashboard``.
+
+Needs Chromium and playwright. Measured from the input event to the frame on which the new figures stand: the results'
+headline or cards have changed, and the browser has painted twice since. ``--quick`` measures a few of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+LARGE = """
+name = "large"
+duration_s = "30d"
+[backend]
+capacity = 60
+[clients]
+count = 2
+messages_per_hour = 66
+[[outages]]
+mode = "refuse"
+at_s = "10d"
+lasts_s = "77m"
+"""
+"""About 100,000 attempts in a run."""
+
+_WAIT_MS = 180_000
+_ROOT = Path(__file__).parent.parent
+
+# Move one slider, and wait until what the cards say is of a run that was asked for after the move, and painted.
+_MOVE = """
+async ([field, at]) => {
+  const find = (node, selector) => {
+    if (node.matches?.(selector)) { return node }
+    for (const child of [...(node.shadowRoot?.children ?? []), ...(node.children ?? [])]) {
+      const found = find(child, selector)
+      if (found) { return found }
+    }
+  }
+  const painted = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
+  const slider = find(document.body, `.row[data-field="${field}"] input[type=range]`)
+  const stamp = () => find(document.body, "[data-shown]")?.dataset.shown
+  const before = stamp()
+  const began = performance.now()
+  slider.value = at
+  slider.dispatchEvent(new Event("input"))
+  slider.dispatchEvent(new Event("change"))
+  while (stamp() === before) {
+    if (performance.now() - began > 120000) { throw new Error("no new figures within two minutes") }
+    await new Promise((done) => setTimeout(done, 4))
+  }
+  await painted()
+  return performance.now() - began
+}
+"""
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """A dashboard in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from hustle_sim.cli import main; main()", "serve"],
+            cwd=folder, stdout=subprocess.PIPE, text=True, env={**_environment(), "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            yield next(word for word in line.split() if word.startswith("http"))
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(_ROOT)}
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def opened(browser: Browser, url: str) -> Page:
+    """A visitor's page with its first results, and the controls of the health probes open."""
+    page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
+    page.set_default_timeout(_WAIT_MS)
+    page.goto(url)
+    page.locator('.card[data-metric="lost"] .value').wait_for()
+    page.get_by_role("button", name="Health probes").click()
+    return page
+
+
+def moved(page: Page, times: int, offset: int = 0) -> list[float]:
+    """Milliseconds from each of some moves of a slider to the figures; no two moves ask for the same policy."""
+    return [float(page.evaluate(_MOVE, ["probe.confirm_s", 3 + offset + turn])) for turn in range(times)]
+
+
+def first_paint(browser: Browser, url: str, times: int) -> list[float]:
+    """Milliseconds from an address to a finished run with its figures on the screen, of new visitors."""
+    found = []
+    for _ in range(times):
+        context = browser.new_context(viewport={"width": 1400, "height": 1000})
+        page = context.new_page()
+        page.set_default_timeout(_WAIT_MS)
+        began = time.perf_counter()
+        page.goto(url, wait_until="commit")
+        page.locator('.card[data-metric="lost"] .value').wait_for()
+        page.locator("canvas").first.wait_for(state="attached")
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        found.append(1000 * (time.perf_counter() - began))
+        context.close()
+    return found
+
+
+_TICKING = """
+([field, seconds, first]) => {
+  const find = (node, selector) => {
+    if (node.matches?.(selector)) { return node }
+    for (const child of [...(node.shadowRoot?.children ?? []), ...(node.children ?? [])]) {
+      const found = find(child, selector)
+      if (found) { return found }
+    }
+  }
+  const slider = find(document.body, `.row[data-field="${field}"] input[type=range]`)
+  const head = () => find(document.body, "[data-shown]")?.dataset.shown
+  window.took = []
+  let moved = 0
+  let seen = head()
+  let turn = 0
+  const watch = setInterval(() => {
+    const now = head()
+    if (now !== seen) { seen = now; if (moved) { window.took.push(performance.now() - moved); moved = 0 } }
+  }, 10)
+  const move = setInterval(() => {
+    if (!moved) { moved = performance.now() }
+    slider.value = 3 + (first + turn++) % 34
+    slider.dispatchEvent(new Event("input"))
+    slider.dispatchEvent(new Event("change"))
+  }, 1000)
+  setTimeout(() => { clearInterval(watch); clearInterval(move); window.over = true }, 1000 * seconds)
+}
+"""
+
+
+def crowd(browser: Browser, url: str, visitors: int, seconds: float) -> tuple[list[float], list[str]]:
+    """Updates of many visitors who move a slider every second: milliseconds of each, and what went wrong.
+
+    An update is counted from the first move that it answers.
+    """
+    pages = []
+    errors: list[str] = []
+    for number in range(visitors):
+        page = opened(browser, f"{url}/?seed={100 + number}")
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        pages.append(page)
+    for number, page in enumerate(pages):
+        page.evaluate(_TICKING, ["probe.confirm_s", seconds, number])
+    found: list[float] = []
+    for page in pages:
+        page.wait_for_function("window.over")
+        found += page.evaluate("window.took")
+        errors += page.get_by_role("alert").all_inner_texts()
+        page.context.close()
+    return found, errors
+
+
+def p95(values: list[float]) -> float:
+    """The value that one in twenty exceeds."""
+    return sorted(values)[min(len(values) - 1, int(0.95 * len(values)))]
+
+
+def told(name: str, values: list[float]) -> dict[str, float]:
+    """Median and p95 in milliseconds."""
+    return {f"{name}, median ms": statistics.median(values), f"{name}, p95 ms": p95(values)}
+
+
+def measure(quick: bool = False) -> dict[str, float]:
+    """All figures by name."""
+    times, visitors, seconds = (5, 3, 5.0) if quick else (25, 20, 60.0)
+    found: dict[str, float] = {}
+    with served() as url, chromium() as browser:
+        opened(browser, url).context.close()  # warm
+        found |= told("first paint of a warm server", first_paint(browser, url, 3 if quick else 10))
+        page = opened(browser, url)
+        moved(page, 2, offset=30)
+        found |= told("slider to figures, default scenario", moved(page, times))
+        large: dict[str, Any] = {"name": "large.toml", "mimeType": "text/plain", "buffer": LARGE.encode()}
+        page.locator('input[type="file"]').set_input_files(large)
+        page.locator(".headline h2", has_text="large").wait_for()
+        few = 2 if quick else 5
+        found |= told("slider to figures, 100,000 attempts, simulated anew", moved(page, few, offset=10))
+        # The same policies again: the runs are known, what is left is to send and draw them.
+        found |= told("slider to figures, 100,000 attempts, run known", moved(page, few, offset=10))
+        page.context.close()
+        updates, errors = crowd(browser, url, visitors, seconds)
+        found |= told(f"{visitors} visitors, a move a second", updates)
+        found[f"{visitors} visitors, updates a second in all"] = len(updates) / seconds
+        found[f"{visitors} visitors, errors"] = float(len(errors))
+        for error in errors[:5]:
+            print(error, file=sys.stderr)
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="a few of each, to see that it works")
+    for name, value in measure(parser.parse_args().quick).items():
+        print(f"{name:62} {value:>10,.0f}")
