@@ -58,7 +58,7 @@ from hustle_sim.dashboard.live_words import breaker_fact, cards, incidents, queu
 from hustle_sim.events import ProbeEnded, StatusChanged
 from hustle_sim.inputs import InputError
 from hustle_sim.live.digest import MINUTES, Bucket, Digest, Incident
-from hustle_sim.live.session import BreakerView, Seat
+from hustle_sim.live.session import KEEP_EVENTS, BreakerView, Seat
 from hustle_sim.policy import PRESETS, Policy
 from hustle_sim.resilience.breaker import BreakerState, Tally
 from hustle_sim.resilience.health import Health, Status
@@ -431,6 +431,9 @@ def test_a_target_shows_the_same_in_its_line_and_on_the_wall():
     html = watch.cards(Goals(), 2, 0)
     assert "2 waiting" in html
     assert "Error budget left" in html
+    assert "forgotten" not in watch.summary()
+    session.version = KEEP_EVENTS + 1234
+    assert "the oldest 1,234 events are forgotten" in watch.summary()
     cells = watch.cells
     watch.pull(now + 0.5)
     assert watch.cells is cells

@@ -20,7 +20,7 @@ from hustle_sim.dashboard.live_charts import LiveCharts
 from hustle_sim.dashboard.live_history import HistoryChart
 from hustle_sim.dashboard.live_practice import practice
 from hustle_sim.dashboard.live_slo import Goals
-from hustle_sim.dashboard.live_state import SHOWN, News, summary
+from hustle_sim.dashboard.live_state import SHOWN, News
 from hustle_sim.dashboard.live_words import CARDS_CSS, TABLE_CSS, transitions
 from hustle_sim.dashboard.notices import prose
 from hustle_sim.dashboard.queue_state import QueueFile
@@ -93,7 +93,7 @@ class LiveDetails(pn.viewable.Viewer):
             self._queued = watch.session.digest.queued
             pn.state.execute(self.queue.refresh, schedule=True)
         if news.points:
-            self._set(self._summary, f"<p>{summary(watch.feed.points)}</p>")
+            self._set(self._summary, watch.summary())
         if news.stretches or (news.points and watch.feed.points[-1].status != "online"):
             self._lists(watch)
 
@@ -163,7 +163,7 @@ class LiveDetails(pn.viewable.Viewer):
 
     def _tell(self, watch: Watch, goals: Goals) -> None:
         self._set(self._cards, watch.cards(goals, watch.session.digest.depth, self._dead))
-        self._set(self._summary, f"<p>{summary(watch.feed.points)}</p>")
+        self._set(self._summary, watch.summary())
         self._lists(watch)
 
     def _lists(self, watch: Watch) -> None:

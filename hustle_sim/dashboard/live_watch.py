@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any
 from hustle_sim.dashboard.indicator import seen
 from hustle_sim.dashboard.live_practice import take_seat
 from hustle_sim.dashboard.live_slo import DAY_S, PERIOD_S, Goals, facts, percent
-from hustle_sim.dashboard.live_state import CELLS, Feed, News, beats, beats_in_words, cell_s, watch_policy, zero_of
+from hustle_sim.dashboard.live_state import (
+    CELLS,
+    Feed,
+    News,
+    beats,
+    beats_in_words,
+    cell_s,
+    summary,
+    watch_policy,
+    zero_of,
+)
 from hustle_sim.dashboard.live_targets import Target
 from hustle_sim.dashboard.live_words import breaker_fact, cards, incidents, queue_fact
 from hustle_sim.inputs import format_duration
+from hustle_sim.live.session import KEEP_EVENTS
 from hustle_sim.policy import Policy
 
 if TYPE_CHECKING:
@@ -79,6 +90,14 @@ class Watch:
         found = facts(goals, digest.summary(now_s, PERIOD_S), digest.summary(now_s, DAY_S), digest.incidents(), now_s)
         breaker = breaker_fact(session.breaker, session.policy.breaker)
         return cards([*found, breaker, queue_fact(waiting, dead)])
+
+    def summary(self) -> str:
+        """Its probes in a line, and what is forgotten of it, as HTML."""
+        lost = self.session.version - KEEP_EVENTS
+        line = summary(self.feed.points)
+        if lost > 0:
+            line += f" · the oldest {lost:,} events are forgotten: their minutes and hours are kept, and in no download"
+        return f"<p>{line}</p>"
 
     def incidents(self) -> str:
         """The incidents, as an HTML table."""
