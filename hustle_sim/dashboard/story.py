@@ -294,7 +294,7 @@ def explore(run: Run, other: Run | None = None, *, theme: Theme = "light") -> St
 
     With ``other``, the figures of both stand one under the other. Needs a running kernel.
     """
-    pn.extension()
+    pn.extension(inline=True)  # a notebook may be without a way to other hosts
     story = Story(theme=theme)
     story.show_at_once(run, other)
     return story
