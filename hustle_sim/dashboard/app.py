@@ -25,6 +25,7 @@ from hustle_sim.dashboard.menu import THEME_COOKIE, Menu
 from hustle_sim.dashboard.notices import Notice
 from hustle_sim.dashboard.places import Arguments, Place, Receiving, View, read_address, write_address
 from hustle_sim.dashboard.simulate_page import SimulatePage
+from hustle_sim.dashboard.tune_page import TunePage
 
 logger = logging.getLogger("hustle_sim.dashboard")
 
@@ -33,6 +34,7 @@ TITLE = "hustle_sim"
 PLACES = (
     Place("simulate", "Simulate", SimulatePage),
     Place("live", "Live", LivePage),
+    Place("tune", "Tune", TunePage),
     Place("coach", "Coach", CoachPage),
 )
 """The places in the order of the menu; a visitor comes to the first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import holoviews.plotting.bokeh
@@ -14,7 +14,11 @@ import pandas as pd
 from hustle_sim.analysis import METRICS, format_metric, palette
 from hustle_sim.analysis.palette import Look, Theme
 from hustle_sim.inputs import InputError
-from hustle_sim.tuning.table import Table, format_difference, metrics_of
+from hustle_sim.tuning.table import format_difference, metrics_of
+
+if TYPE_CHECKING:
+    from hustle_sim.tuning.compare import Comparison
+    from hustle_sim.tuning.sweep import Sweep
 
 VERDICT = {
     "better": Look("better", "#1D8A6A", "#37BBA3", "triangle", "▲"),
@@ -33,7 +37,7 @@ _READABLE_CELLS = 48
 _ROW_PX, _PANEL_PX = 34, 380
 
 
-def differences(comparison: Table, metrics: Sequence[str] | None = None, *, theme: Theme = "light") -> hv.Layout:
+def differences(comparison: Comparison, metrics: Sequence[str] | None = None, *, theme: Theme = "light") -> hv.Layout:
     """The paired differences to the baseline with their intervals, a panel for each metric, a row for each policy.
 
     ``metrics`` None takes those that have a better direction and in which anything differs. Raises InputError if
@@ -51,7 +55,7 @@ def differences(comparison: Table, metrics: Sequence[str] | None = None, *, them
     return _laid_out(panels, columns=2)
 
 
-def swept(sweep: Table, fields: Sequence[str], metric: str | None = None, *, theme: Theme = "light") -> hv.Layout:
+def swept(sweep: Sweep, metric: str | None = None, *, theme: Theme = "light") -> hv.Layout:
     """A metric over the fields of a sweep, a panel for each scenario; ``metric`` None takes the first with a direction.
 
     One field: a line with the band of its interval. Two: a heat map (a cloud for points that are no grid), with the
@@ -65,6 +69,7 @@ def swept(sweep: Table, fields: Sequence[str], metric: str | None = None, *, the
     rows = pd.DataFrame(sweep)[sweep["metric"] == chosen].dropna(subset=["mean"])
     if not len(rows):
         raise InputError(f"{chosen} has no value at any point of the sweep")
+    fields = sweep.fields
     rows = rows.assign(words=[_point_words(chosen, fields, row) for _, row in rows.iterrows()])
     draw = _line if len(fields) == 1 else _parallel
     if len(fields) == 2:
@@ -76,7 +81,7 @@ def swept(sweep: Table, fields: Sequence[str], metric: str | None = None, *, the
     return _laid_out(panels, columns=1)
 
 
-def _difference_panel(rows: pd.DataFrame, metric: str, comparison: Table, theme: Theme) -> hv.Overlay:
+def _difference_panel(rows: pd.DataFrame, metric: str, comparison: Comparison, theme: Theme) -> hv.Overlay:
     baseline = comparison.about["baseline"]
     many = len(comparison.about["scenarios"]) > 1
     rows = rows.iloc[::-1].reset_index(drop=True).rename_axis("row").reset_index()

@@ -63,7 +63,7 @@ class Sensitivity(Table):
         """The fields from the most to the least important for a metric (default: the first), at most so many."""
         from hustle_sim.tuning.sensitivity_plot import importance
 
-        return importance(self, self.method, metric, most)
+        return importance(self, metric, most)
 
     @classmethod
     def remake(cls, about: Mapping[str, Any], **how: Any) -> Sensitivity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import pandas as pd
@@ -11,7 +11,9 @@ from hustle_sim.analysis import METRICS
 from hustle_sim.analysis.palette import Look, Theme
 from hustle_sim.inputs import InputError, closest
 from hustle_sim.tuning.draw import finished, layer
-from hustle_sim.tuning.table import Table
+
+if TYPE_CHECKING:
+    from hustle_sim.tuning.sensitivity import Sensitivity
 
 INDICES: dict[str, Look] = {
     "mu_star": Look("mean effect of the whole range (mu*)", "#2B5C8A", "#A9CDEE", "circle", "●"),
@@ -25,7 +27,7 @@ _LEADING = {"morris": "mu_star", "sobol": "ST"}
 _MATPLOTLIB = {"circle": "o", "diamond": "D"}
 
 
-def importance(table: Table, method: str, metric: str | None, most: int, *, theme: Theme = "light") -> hv.Overlay:
+def importance(table: Sensitivity, metric: str | None, most: int, *, theme: Theme = "light") -> hv.Overlay:
     """The fields in the order of their importance for one metric, the greatest on top, with 95 % intervals.
 
     Raises InputError for a metric that was not analysed.
@@ -36,7 +38,7 @@ def importance(table: Table, method: str, metric: str | None, most: int, *, them
     if metric is None or metric not in known:
         raise InputError(f"the metric {metric!r} was not analysed{closest(str(metric), known)}")
     rows = pd.DataFrame(table)[lambda each: each["metric"] == metric]
-    leading = rows[rows["index"] == _LEADING[method]].sort_values("value", ascending=False)
+    leading = rows[rows["index"] == _LEADING[table.method]].sort_values("value", ascending=False)
     names = list(leading["field"])[:most][::-1]
     place = {name: float(row) for row, name in enumerate(names)}
     rows = rows[rows["field"].isin(names)].dropna(subset=["value"])
@@ -44,12 +46,12 @@ def importance(table: Table, method: str, metric: str | None, most: int, *, them
     for index, look in INDICES.items():
         own = rows[rows["index"] == index]
         if len(own):
-            layers += _of_index(own, look, place, metric, method, theme)
+            layers += _of_index(own, look, place, metric, table.method, theme)
     unit = METRICS[metric].unit
     label = {
         "morris": f"change of {metric}" + ("" if unit == "count" else f" [{unit}]"),
         "sobol": f"share of the variance of {metric}",
-    }[method]
+    }[table.method]
     left = "" if len(leading) <= most else f" ({most} of {len(leading)} fields)"
     common = {
         "title": f"What moves {metric}?{left}", "xlabel": label, "ylabel": "", "show_grid": True, "show_legend": True,

@@ -62,7 +62,7 @@ class Stability(Table):
         """The map: regions by colour and sign, the share that collapsed in each cell, the closed form as lines."""
         from hustle_sim.tuning.stability_plot import stability_map
 
-        return stability_map(self, self.field)
+        return stability_map(self)
 
     @classmethod
     def remake(cls, about: Mapping[str, Any], **how: Any) -> Stability:

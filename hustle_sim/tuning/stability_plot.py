@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import numpy as np
@@ -14,7 +14,9 @@ from hustle_sim.analysis.metrics import format_share
 from hustle_sim.analysis.palette import STATUS, Look, StatusLook, Theme
 from hustle_sim.policy import policy_fields
 from hustle_sim.tuning.draw import finished, layer
-from hustle_sim.tuning.table import Table
+
+if TYPE_CHECKING:
+    from hustle_sim.tuning.stability import Stability
 
 
 def _region(word: str, status: StatusLook) -> Look:
@@ -35,13 +37,13 @@ _LINES = {"vulnerable_from": ("vulnerable", "dashed"), "critical_from": ("collap
 _LEGEND = "; closed form: " + ", ".join(f"{word} from the {dash} line" for word, dash in _LINES.values())
 
 
-def stability_map(table: Table, field: str, *, theme: Theme = "light") -> hv.Overlay:
+def stability_map(table: Stability, *, theme: Theme = "light") -> hv.Overlay:
     """Loads from left to right, values of the field from below: a cell says its region and the share that collapsed.
 
     The lines of the closed form cross a value's row where it has them.
     """
     rows = pd.DataFrame(table)
-    values, loads = list(table.about["values"]), np.array(table.about["load"])
+    field, values, loads = table.field, list(table.about["values"]), np.array(table.about["load"])
     edges = _edges(loads)
     place = {value: float(row) for row, value in enumerate(values)}
     column = {load: index for index, load in enumerate(loads)}

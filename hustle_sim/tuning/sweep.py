@@ -60,7 +60,7 @@ class Sweep(Table):
         """One field: the metric with its interval; two: a heat map; more: parallel coordinates."""
         from hustle_sim.tuning.plots import swept
 
-        return swept(self, self.fields, metric)
+        return swept(self, metric)
 
     @classmethod
     def remake(cls, about: Mapping[str, Any], **how: Any) -> Sweep:

@@ -56,7 +56,7 @@ class WarmUp:
         """Both series with the cut drawn in."""
         from hustle_sim.tuning.warm_up_plot import warm_up_figure
 
-        return warm_up_figure(self.scenario, self.series, self.cuts)
+        return warm_up_figure(self)
 
 
 def warm_up(
