@@ -251,6 +251,7 @@ class TestCancel:
             await person.wait(60)
             [entry] = person.conversation.entries()
             assert (entry.fate, look(entry).actions) == ("cancelled", ("again",))
+            assert "saved" not in row(entry, rig.world.wall_clock())["answer"]
             assert "will not be sent" in look(entry).words
             person.talk.again(entry.key)
             await person.wait(5)

@@ -13,6 +13,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from hustle_sim.dashboard import styles
+from hustle_sim.dashboard.changes import change
 from hustle_sim.dashboard.chat_log import ChatLog, VisitorName
 from hustle_sim.dashboard.coach_state import (
     LEGEND,
@@ -28,13 +29,14 @@ from hustle_sim.dashboard.coach_state import (
 )
 from hustle_sim.dashboard.coach_talk import Talk
 from hustle_sim.dashboard.indicator import StatusIndicator
-from hustle_sim.dashboard.live_practice import BREAKAGES, practice, take_seat
+from hustle_sim.dashboard.live_practice import practice, take_seat
 from hustle_sim.dashboard.live_state import local, watch_policy
-from hustle_sim.dashboard.live_targets import INTERVALS_S
+from hustle_sim.dashboard.live_targets import PRACTICE, USUAL, Target, write_targets
 from hustle_sim.dashboard.notices import Notice, prose
 from hustle_sim.dashboard.places import Arguments, Frame
+from hustle_sim.dashboard.practice_panel import PracticePanel
 from hustle_sim.inputs import InputError
-from hustle_sim.live.settings import Settings, wall_time
+from hustle_sim.live.settings import usable_settings, wall_time
 from hustle_sim.policy import Policy
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hustle_sim.dashboard")
 
 _PULL_MS = 250
-_INTERVAL = "5 s"
+_MOST_AT_ONCE = 20
+"""Messages of one visitor that may wait for their first answer."""
 
 _CONNECTING = "Connecting …"
 _EMPTY = "Write to the coach, or try one of the suggestions below."
@@ -72,10 +75,10 @@ class CoachPage(pn.viewable.Viewer):
     def __init__(self, frame: Frame, arguments: Arguments, **params: Any) -> None:
         super().__init__(**params)
         self._frame = frame
-        self._settings, self._problem = _settings()
+        self._settings, problem = usable_settings()
         self._seat: Seat | None = None
         self._talk: Talk | None = None
-        self._connecting = False
+        self._connecting = self._is_closed = False
         self._drawn = -1
         self._broken: str | None = None
         self._health: Any = None
@@ -85,7 +88,7 @@ class CoachPage(pn.viewable.Viewer):
         grid = pn.Column(self._chat, self._aside, sizing_mode="stretch_width", margin=0, stylesheets=[_GRID])
         self._view = pn.Column(grid, sizing_mode="stretch_width", margin=0)
         self._pulling = pn.state.add_periodic_callback(self._pull, period=_PULL_MS, start=False)
-        self._notice.say(self._problem)
+        self._notice.say(problem)
         self.url.value = str(arguments.get("url", ""))
 
     def seen(self, visible: bool) -> None:
@@ -109,6 +112,7 @@ class CoachPage(pn.viewable.Viewer):
 
     def close(self) -> None:
         """The visitor is gone: give up the seat. What is in the queue stays there."""
+        self._is_closed = True
         if self._pulling.running:
             self._pulling.stop()
         talk, self._talk = self._talk, None
@@ -160,17 +164,7 @@ class CoachPage(pn.viewable.Viewer):
             label="Use the backend of HUSTLE_BACKEND_URL", margin=(4, 0), on_click=self._on_configured,
             visible=self._settings.backend_url is not None, **wide,
         )  # fmt: skip
-        self.breaking = {
-            how: pmui.Button(label=how, margin=(4, 0), on_click=lambda _, how=how: self._break(how), **wide)
-            for how in BREAKAGES
-        }
-        self.mend_button = pmui.Button(label="Mend it", margin=(4, 0), on_click=lambda _: self._break(""), **wide)
-        self._practice_about = prose("")
-        self._practice = pn.Column(
-            prose("<h2>Break it on purpose</h2>"), self._practice_about, pn.Spacer(height=6),
-            *self.breaking.values(), self.mend_button,
-            visible=False, sizing_mode="stretch_width", margin=(18, 0, 0, 0), css_classes=["practice"],
-        )  # fmt: skip
+        self.practice = PracticePanel(self._notice.say, self._on_practice)
         self.watch_button = pmui.Button(
             label="Watch it in Live",
             margin=(4, 0),
@@ -181,7 +175,7 @@ class CoachPage(pn.viewable.Viewer):
         marks = "".join(f"<dt>{glyph}</dt><dd>{words}</dd>" for glyph, words in LEGEND)
         self._aside = pn.Column(
             prose("<h2>Who you talk to</h2>"), self.url, self.connect_button, self.configured, self.watch_button,
-            self._practice,
+            self.practice,
             pn.pane.HTML(
                 f"<h2>What the marks mean</h2><dl>{marks}</dl>", sizing_mode="stretch_width", margin=(18, 0, 0, 0),
                 stylesheets=[styles.TEXT, _LEGEND_CSS],
@@ -194,9 +188,11 @@ class CoachPage(pn.viewable.Viewer):
         if self._connecting:
             return
         self._connecting = True
-        url = (self.url.value_input or self.url.value or "").strip()
+        url = (self.url.value or "").strip()
+        # As it is usually watched in the Live place: then both have one session.
+        target = Target(url or PRACTICE, USUAL)
         try:
-            policy = watch_policy(INTERVALS_S[_INTERVAL], Policy.from_environment())
+            policy = watch_policy(target.interval_s, Policy.from_environment())
             seat = await asyncio.to_thread(take_seat, url, policy, self._settings)
         except InputError as error:
             sentence = str(error)
@@ -204,25 +200,31 @@ class CoachPage(pn.viewable.Viewer):
             return
         finally:
             self._connecting = False
-        pn.state.execute(lambda: self._sit_down(seat), schedule=True)
+        before, self._seat = self._seat, seat
+        if self._is_closed:
+            before, self._seat = seat, None
+        else:
+            pn.state.execute(self._sit_down, schedule=True)
+        if before is not None:
+            await asyncio.to_thread(before.leave)
 
     def _refused(self, sentence: str) -> None:
         self._notice.say(sentence)
         if self._talk is None:
             self.log.empty = "Name a backend to talk to, or leave the field empty for the practice backend."
 
-    def _sit_down(self, seat: Seat) -> None:
-        before, self._seat = self._seat, seat
-        self._health = None
-        self._notice.say(seat.session.notice)
-        is_practice = practice.is_at(seat.session.label)
-        self.url.value = "" if is_practice else seat.session.label
-        self._practice.visible = is_practice
+    def _sit_down(self) -> None:
+        """Show who it is that the visitor talks to now."""
+        if self._seat is None:
+            return
+        session, self._health = self._seat.session, None
+        self._notice.say(session.notice)
+        is_practice = practice.is_at(session.label)
+        self.url.value = "" if is_practice else session.label
+        self.practice.visible = is_practice
         self.watch_button.disabled = False
-        self._frame.set_address("coach", {} if is_practice else {"url": seat.session.label})
+        self._frame.set_address("coach", {} if is_practice else {"url": session.label})
         self._open()
-        if before is not None:
-            pn.state.execute(lambda: asyncio.to_thread(before.leave), schedule=False)
 
     def _open(self) -> None:
         """Open the conversation, once there are a seat and a visitor."""
@@ -248,10 +250,14 @@ class CoachPage(pn.viewable.Viewer):
         except InputError as error:
             self._notice.say(str(error))
             return
-        if self._talk is not None and text:
-            self._notice.say("")
-            self._talk.send(text)
-            self._pull()
+        if self._talk is None or not text:
+            return
+        if len(self._talk.conversation.calling) >= _MOST_AT_ONCE:
+            self._notice.say(f"{_MOST_AT_ONCE} messages wait for an answer already: give the coach a moment")
+            return
+        self._notice.say("")
+        self._talk.send(text)
+        self._pull()
 
     def _on_action(self, name: str, key: str) -> None:
         if self._talk is None:
@@ -263,18 +269,11 @@ class CoachPage(pn.viewable.Viewer):
 
     def _try(self, suggestion: Suggestion) -> None:
         if suggestion.how is not None:
-            self._break(suggestion.how)
+            self.practice.do(suggestion.how)
         if suggestion.text:
             self._send(suggestion.text)
 
-    def _break(self, how: str) -> None:
-        try:
-            if how:
-                practice.break_it(how)
-            else:
-                practice.mend()
-        except InputError as error:
-            self._notice.say(str(error))
+    def _on_practice(self) -> None:
         self._probe()
         self._pull()
 
@@ -284,8 +283,9 @@ class CoachPage(pn.viewable.Viewer):
 
     def _on_watch(self, _: Any) -> None:
         if self._seat is not None:
-            here = practice.is_at(self._seat.session.label)
-            self._frame.open("live", url="" if here else self._seat.session.label)
+            label = self._seat.session.label
+            target = Target(PRACTICE if practice.is_at(label) else label, USUAL)
+            self._frame.open("live", watch=write_targets([target]), target=target.url)
 
     async def _on_probe(self) -> None:
         self._probe()
@@ -316,33 +316,14 @@ class CoachPage(pn.viewable.Viewer):
                 self.log.heard = heard
         if is_new or practice.broken != self._broken:
             self._broken = practice.broken
-            self._show_practice()
+            self.practice.refresh()
+            self._suggest()
 
-    def _show_practice(self) -> None:
-        is_practice = self._practice.visible
-        state = f"It is broken: <b>{practice.broken}</b>." if practice.broken else "It is well."
-        self._practice_about.object = f"<p>Everybody who has this dashboard open shares it. {state}</p>"
-        for how, button in self.breaking.items():
-            broken = how == practice.broken
-            _set(button, color="error" if broken else "primary", variant="contained" if broken else "outlined")
+    def _suggest(self) -> None:
         clock = f"{local(wall_time()):%H:%M:%S}"
-        self._suggested = suggestions(is_practice, practice.broken, self._heard or (), clock)
+        self._suggested = suggestions(self.practice.visible, practice.broken, self._heard or (), clock)
         for button, suggestion in zip_longest(self.suggesting, self._suggested):
             if suggestion is None:
-                _set(button, visible=False)
+                change(button, visible=False)
             else:
-                _set(button, label=suggestion.words, visible=True)
-
-
-def _set(view: Any, **values: Any) -> None:
-    changed = {name: value for name, value in values.items() if getattr(view, name) != value}
-    if changed:
-        view.param.update(**changed)
-
-
-def _settings() -> tuple[Settings, str]:
-    """The settings of ``.env``; where they can't be used, settings without any, and the sentence that says why."""
-    try:
-        return Settings.load(), ""
-    except InputError as error:
-        return Settings.model_construct(), str(error)
+                change(button, label=suggestion.words, visible=True)

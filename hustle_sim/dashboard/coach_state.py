@@ -304,13 +304,20 @@ def look(entry: Entry) -> Look:
     return fate._replace(words=f"{instead} · {words}" if instead else words[:1].upper() + words[1:])
 
 
+def shown_answer(entry: Entry) -> str:
+    """The text in the bubble. An offline answer promises that the message will be sent: that must still be so."""
+    if entry.source == "fallback" and entry.fate not in ("ready", "sending", "unsaved"):
+        return "I couldn't reach the coach."
+    return entry.answer
+
+
 def row(entry: Entry, now: float) -> dict[str, Any]:
     """A message and its bubble as the page draws them; the answer is HTML that is safe to show."""
     marked = look(entry)
     return {
         "key": entry.key,
         "question": plain(entry.question),
-        "answer": answer_html(entry.answer) if entry.answer else "",
+        "answer": answer_html(shown_answer(entry)) if entry.answer else "",
         "state": entry.fate,
         "source": entry.source,
         "glyph": marked.glyph,
@@ -327,7 +334,8 @@ def said(entry: Entry) -> str:
     if entry.fate == "waiting":
         return ""
     marked = look(entry)
-    return f"{marked.words}. {plain(entry.answer)[:400]}".strip() if entry.answer else marked.words
+    answer = plain(shown_answer(entry))
+    return f"{marked.words}. {answer[:400]}" if answer else marked.words
 
 
 def newly_said(before: Sequence[Entry] | None, after: Sequence[Entry]) -> str:

@@ -11,10 +11,10 @@ import panel as pn
 import panel_material_ui as pmui
 
 from hustle_sim.dashboard import styles
-from hustle_sim.dashboard.live_practice import BREAKAGES, EXPLAINED, practice
 from hustle_sim.dashboard.live_slo import Goals, goals_of
 from hustle_sim.dashboard.live_targets import INTERVALS_S, USUAL
 from hustle_sim.dashboard.notices import prose
+from hustle_sim.dashboard.practice_panel import PracticePanel
 from hustle_sim.inputs import InputError
 
 _WIDE: dict[str, Any] = {"sizing_mode": "stretch_width", "width": None, "margin": (8, 0), "size": "small"}
@@ -40,7 +40,6 @@ class LiveControls(pn.viewable.Viewer):
         super().__init__(**params)
         self._on_add, self._on_goals, self._on_problem = on_add, on_goals, on_problem
         self._setting_goals = False
-        self._broken: str | None = None
         self.url = pmui.TextInput(
             label="Backend URL", value=url, placeholder="http://localhost:8000",
             helper_text="Empty: a practice backend on this machine, which you can break on purpose.", **_WIDE,
@@ -50,10 +49,10 @@ class LiveControls(pn.viewable.Viewer):
         self.wall_button = pmui.Button(label="Show on a wall", on_click=lambda _: on_wall(), **_BUTTON)
         self._make_goals()
         self._make_chosen(history, scenario, on_replay)
-        self._make_practice()
+        self.practice = PracticePanel(on_problem)
         self._view = pn.Column(
             prose("<h2>Watch a backend</h2>"), self.url, self.interval, self.add_button, self.wall_button,
-            self._practice, self._goals, self._chosen,
+            self.practice, self._goals, self._chosen,
             sizing_mode="stretch_width", margin=0, stylesheets=[styles.PANEL], css_classes=["controls"],
         )  # fmt: skip
 
@@ -75,23 +74,6 @@ class LiveControls(pn.viewable.Viewer):
         """Whether there is an incident that could be replayed."""
         if self.scenario.disabled == some:
             self.scenario.disabled = self.replay_button.disabled = not some
-
-    def show_practice(self, watched: bool) -> None:
-        """Whether the practice backend is among what is watched."""
-        self._practice.visible = watched
-        self.show_broken()
-
-    def show_broken(self) -> None:
-        """What is broken now: another visitor may have done it."""
-        if practice.broken == self._broken:
-            return
-        self._broken = practice.broken
-        state = f"It is broken: <b>{self._broken}</b>; {EXPLAINED[self._broken]}." if self._broken else "It is well."
-        self._practice_about.object = f"<p>The practice backend is yours, on this machine. {state}</p>"
-        for how, button in self.breaking.items():
-            on = how == self._broken
-            button.param.update(color="error" if on else "primary", variant="contained" if on else "outlined")
-        self.mend_button.disabled = not self._broken
 
     def __panel__(self) -> Any:
         return self._view
@@ -122,18 +104,6 @@ class LiveControls(pn.viewable.Viewer):
             visible=False, sizing_mode="stretch_width", margin=(14, 0, 0, 0), css_classes=["take-home"],
         )  # fmt: skip
 
-    def _make_practice(self) -> None:
-        self.breaking = {
-            how: pmui.Button(label=how, on_click=lambda _, how=how: self._break(how), **_BUTTON) for how in BREAKAGES
-        }
-        self.mend_button = pmui.Button(label="Mend it", on_click=lambda _: self._break(""), **_BUTTON)
-        self._practice_about = prose("")
-        self._practice = pn.Column(
-            prose("<h2>Break it on purpose</h2>"), self._practice_about, pn.Spacer(height=6),
-            *self.breaking.values(), self.mend_button,
-            visible=False, sizing_mode="stretch_width", margin=(14, 0, 0, 0), css_classes=["practice"],
-        )  # fmt: skip
-
     async def _add(self, *_: Any) -> None:
         self.add_button.disabled = True
         try:
@@ -150,13 +120,3 @@ class LiveControls(pn.viewable.Viewer):
             self._on_problem(str(error))
             return
         self._on_goals(goals)
-
-    def _break(self, how: str) -> None:
-        try:
-            if how:
-                practice.break_it(how)
-            else:
-                practice.mend()
-        except InputError as error:
-            self._on_problem(str(error))
-        self.show_broken()

@@ -34,7 +34,7 @@ from hustle_sim.dashboard.notices import Notice
 from hustle_sim.dashboard.places import Arguments, Frame
 from hustle_sim.inputs import InputError
 from hustle_sim.live.replay import scenario_of
-from hustle_sim.live.settings import Settings, wall_time
+from hustle_sim.live.settings import usable_settings, wall_time
 
 logger = logging.getLogger("hustle_sim.dashboard")
 
@@ -53,7 +53,7 @@ class LivePage(pn.viewable.Viewer):
     def __init__(self, frame: Frame, arguments: Arguments, **params: Any) -> None:
         super().__init__(**params)
         self._frame = frame
-        self._settings, problem = _settings()
+        self._settings, problem = usable_settings()
         self._targets: tuple[Target, ...] = ()
         self._watches: dict[str, Watch] = {}
         self._rows: dict[str, _Row] = {}
@@ -219,7 +219,7 @@ class LivePage(pn.viewable.Viewer):
         self._told = ("", "")
         self._unreached.say("")
         self.details.show(watch, self._goals, now)
-        self.controls.show_practice(any(watch.target.is_practice for watch in self._watches.values()))
+        self.controls.practice.visible = any(watch.target.is_practice for watch in self._watches.values())
         self.controls.show_chosen("" if watch is None else watch.target.name)
         self._write()
         # The plots must have reached the page before anything is sent into them.
@@ -252,7 +252,7 @@ class LivePage(pn.viewable.Viewer):
             self.details.add(watch, news[self._chosen], self._goals, now)
             self._tell_trouble(watch)
             self.controls.show_incidents(bool(watch.session.digest.incidents()))
-        self.controls.show_broken()
+        self.controls.practice.refresh()
 
     def _draw_wall(self, now: float) -> None:
         signature = [
@@ -382,11 +382,3 @@ _ROW_CSS = """
 def _locked(change: Callable[[], None]) -> None:
     """Change Bokeh's own models from an async callback: they want the lock of the document."""
     pn.state.execute(change, schedule=True)
-
-
-def _settings() -> tuple[Settings, str]:
-    """The settings of ``.env``; where they can't be used, settings without any, and the sentence that says why."""
-    try:
-        return Settings.load(), ""
-    except InputError as error:
-        return Settings.model_construct(), str(error)

@@ -12,6 +12,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from hustle_sim.dashboard import styles
+from hustle_sim.dashboard.changes import change
 from hustle_sim.dashboard.notices import Notice, prose
 from hustle_sim.dashboard.queue_state import EMPTY, SHOWN, QueueFile, Snapshot, allowed, chips, details, rows
 from hustle_sim.dashboard.queue_table import QueueTable
@@ -149,7 +150,7 @@ class QueueView(pn.viewable.Viewer):
     def _show(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         path = f"<code>{escape(str(snapshot.path))}</code>" if snapshot.path else "no file"
-        _set(self._about, object=f'<p style="overflow-wrap:anywhere">{path}</p>')
+        change(self._about, object=f'<p style="overflow-wrap:anywhere">{path}</p>')
         self._notice.say(snapshot.problem)
         self._damage.say(snapshot.notice)
         self._empty.say("" if snapshot.items or snapshot.problem else f"The queue is empty. {EMPTY}")
@@ -162,7 +163,7 @@ class QueueView(pn.viewable.Viewer):
         there = {row["id"] for row in found}
         total = sum(number for value, _, _, number in chips(self._snapshot) if value == state)
         more = f"The newest {SHOWN:,} of {total:,} are shown; Export JSON has them all." if total > SHOWN else ""
-        _set(
+        change(
             self.table,
             state=state,
             chips=chips(self._snapshot),
@@ -181,17 +182,17 @@ class QueueView(pn.viewable.Viewer):
         if not keep:
             self._be_sure(False)
         for what, may in allowed(chosen).items():
-            _set(self.buttons[what], disabled=not may)
-        _set(self.export, disabled=not self._snapshot.items)
+            change(self.buttons[what], disabled=not may)
+        change(self.export, disabled=not self._snapshot.items)
         number = f"{len(chosen):,} message{'' if len(chosen) == 1 else 's'} selected."
-        _set(self._hint, object=f"<p>{number if chosen else 'Select messages to retry, cancel or delete them.'}</p>")
-        _set(self._details, object=details(chosen[0], wall_time()) if len(chosen) == 1 else "")
+        change(self._hint, object=f"<p>{number if chosen else 'Select messages to retry, cancel or delete them.'}</p>")
+        change(self._details, object=details(chosen[0], wall_time()) if len(chosen) == 1 else "")
         self._details_box.visible = len(chosen) == 1
 
     def _be_sure(self, asking: bool) -> None:
         self._sure = asking
         label = f"Really delete {len(self._chosen):,}?" if asking else "Delete"
-        _set(self.buttons["delete"], label=label, color="error" if asking else "primary")
+        change(self.buttons["delete"], label=label, color="error" if asking else "primary")
 
     async def _on_retry(self, _: Any) -> None:
         await self._on("retry")
@@ -223,10 +224,3 @@ class QueueView(pn.viewable.Viewer):
         state = self.table.state
         items = self._chosen or [item for item in self._snapshot.items if not state or item.state.value == state]
         return export_json(items[::-1])
-
-
-def _set(view: Any, **values: Any) -> None:
-    """Change only what differs, so that nothing is sent that the page knows."""
-    changed = {name: value for name, value in values.items() if getattr(view, name) != value}
-    if changed:
-        view.param.update(**changed)

@@ -110,6 +110,14 @@ class Settings(BaseSettings):
         )
 
 
+def usable_settings() -> tuple[Settings, str]:
+    """The settings of ``.env``; where they can't be used, settings without any, and the sentence that says why."""
+    try:
+        return Settings.load(), ""
+    except InputError as error:
+        return Settings.model_construct(), str(error)
+
+
 def wall_time() -> float:
     """POSIX seconds (UTC) now: the one place where ``hustle_sim`` looks at the wall clock."""
     return time.time()  # noqa: TID251 - a live session is where real time comes in
