@@ -188,7 +188,8 @@ class CoachPage(pn.viewable.Viewer):
         if self._connecting:
             return
         self._connecting = True
-        url = (self.url.value or "").strip()
+        # What the field shows: its value follows only when it is left.
+        url = (self.url.value_input or "").strip()
         # As it is usually watched in the Live place: then both have one session.
         target = Target(url or PRACTICE, USUAL)
         try:
