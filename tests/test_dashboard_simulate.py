@@ -204,6 +204,7 @@ def test_the_state_holds_both_runs_and_keeps_the_last_good_ones():
         assert state.problem == "the file is odd"
         assert state.results.mine.seed == 3
         shop.error = None
+        state.refuse("")
         await state.run(chosen(5))
         assert (state.problem, state.running, state.results.mine.seed) == ("", False, 5)
 

@@ -57,8 +57,7 @@ class SimulatePage(pn.viewable.Viewer):
         self.state.param.watch(self._on_running, ["running", "share"])
         self.state.param.watch(lambda event: self._say(event.new), "problem")
         self._watch()
-        self._begin(choice)
-        self.state.refuse(wrong)
+        self._begin(choice, wrong)
 
     def seen(self, visible: bool) -> None:
         """The visitor came here, or went elsewhere."""
@@ -70,8 +69,7 @@ class SimulatePage(pn.viewable.Viewer):
         self._set(choice)
         self._changed_s = math.inf
         self._changed()
-        if wrong:
-            self.state.refuse(wrong)
+        self.state.refuse(wrong)
 
     def close(self) -> None:
         """The visitor is gone: end what runs for them."""
@@ -158,8 +156,9 @@ class SimulatePage(pn.viewable.Viewer):
         self.seed.param.watch(lambda _: self._changed(), "value")
         self.versus.param.watch(lambda _: self._changed(), ["value", "both"])
 
-    def _begin(self, choice: Choice) -> None:
-        """Show what the address asks for; the first visit's run is there at once."""
+    def _begin(self, choice: Choice, wrong: str) -> None:
+        """Show what the address asks for, or what is wrong with it; the first visit's run is there at once."""
+        self.state.refuse(wrong)
         if choice == default_choice() and self.state.at_once():
             results = self.state.results
             self._label(results)
@@ -169,6 +168,7 @@ class SimulatePage(pn.viewable.Viewer):
         async def loaded() -> None:
             if self.state.results is None:
                 self._changed()
+                self.state.refuse(wrong)
             else:
                 self._write(choice)
 
@@ -198,6 +198,7 @@ class SimulatePage(pn.viewable.Viewer):
             self.state.refuse(str(error))
             return
         self.policy.blame("")
+        self.state.refuse("")
         self.advice.show(choice.mine.policy, choice.scenario)
 
         async def run() -> None:

@@ -68,11 +68,10 @@ class SimulateState(param.Parameterized):
 
     async def run(self, choice: Choice) -> None:
         """Simulate A and B of ``choice`` in place of what was asked for before."""
-        self.problem = ""
         await self._updates.want(choice)
 
     def refuse(self, sentence: str) -> None:
-        """Say why nothing is simulated; the last good results stay."""
+        """Say why nothing is simulated, or nothing any more; the last good results stay."""
         self.problem = sentence
 
     def cancel(self) -> None:

@@ -88,8 +88,8 @@ export function render({model}) {
   }
   model.on(["busy", "shown"], draw)
   model.on("msg:custom", (event) => {
-    const {name, mime, data} = event.data
-    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))
+    const {name, mime, content} = event.data ?? event
+    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0))
     const address = URL.createObjectURL(new Blob([bytes], {type: mime}))
     make("a", {href: address, download: name}).click()
     setTimeout(() => URL.revokeObjectURL(address), 60000)
@@ -170,6 +170,6 @@ class TakeHome(pn.custom.JSComponent):
             self._complain(_FAILED)
         else:
             text = base64.b64encode(content).decode()
-            self._send_msg({"name": name_of(kind, results.mine), "mime": PAPERS[kind].mime, "data": text})
+            self._send_msg({"name": name_of(kind, results.mine), "mime": PAPERS[kind].mime, "content": text})
         finally:
             self.busy = False
