@@ -282,6 +282,8 @@ def test_the_report_says_what_was_proven_and_where_it_is_worse(found):
         assert f"| {name} |" in page
     for name in found.changes:
         assert f"| `{name}` |" in page
+    # The first design drops messages.
+    assert "Of the others, original breaks a limit itself." in words
     proof = found.proof
     worse = proof[proof["scope"].isin(["hang", "refuse"]) & (proof["verdict"] == "worse")]
     for row in worse.to_dict("records"):

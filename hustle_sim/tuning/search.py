@@ -32,6 +32,7 @@ BATCH = 10
 """Policies that are proposed at once, however many workers there are, so that the numbers don't depend on them."""
 
 _FIRST_RUNG = 2
+_TURNS = 3
 _REFUSALS = 50
 """So many impossible proposals for each one that is wanted, and the search space is taken to hold no other."""
 
@@ -155,9 +156,9 @@ def points_of(measured: Measured, reference: Measured, task: Task) -> tuple[floa
 class Search:
     """Batches of proposals: ask Optuna, race, tell Optuna.
 
-    Two samplers take turns, and each learns from the other's trials. One looks for the whole front. The other looks for
-    what is as good as the best preset in every single objective, whichever that is: how far a trial falls short of it
-    is told as a broken limit.
+    Two samplers take turns, and each learns from the other's trials. One looks for the whole front, in the first batch
+    and in every third. The other looks for what is as good as the best preset in every single objective, whichever
+    that is: how far a trial falls short of it is told as a broken limit.
     """
 
     def __init__(self, task: Task, reference: Measured, rivals: Sequence[Measured], trials: int, seed: int) -> None:
@@ -176,7 +177,7 @@ class Search:
         self._best = np.array(self._rivals).min(axis=0) if self._rivals else None
         self._span = _spans(np.array(self._rivals)) if self._rivals else None
         self._optuna = optuna
-        self._turn = 1
+        self._turn = self._begun = 0
         self._ranges = {axis.field: _distribution(axis) for axis in task.axes}
         before = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -184,7 +185,7 @@ class Search:
             optuna.create_study(
                 directions=["minimize"] * len(task.objectives),
                 sampler=optuna.samplers.TPESampler(
-                    seed=(seed + number) % 2**32, multivariate=True, n_startup_trials=2 * BATCH
+                    seed=(seed + number) % 2**32, multivariate=True, n_startup_trials=BATCH
                 ),
             )
             for number in range(2)
@@ -196,7 +197,8 @@ class Search:
 
     def batch(self, size: int, measure: Measure) -> None:
         """Propose so many policies, race them, and tell the samplers what came of it. Raises InputError."""
-        self._turn = 1 - self._turn
+        self._turn = int(self._begun % _TURNS != 0)
+        self._begun += 1
         asked = self._ask(size)
         self._race([trial for _, trial in asked], measure)
         for proposal, trial in asked:

@@ -70,6 +70,11 @@ def sentences(tuning: Tuning) -> list[str]:
         told.append(
             "It breaks a limit on seeds that the search had not seen: search further, or with more replications."
         )
+    presets = tuning.presets
+    failing = list(presets.loc[~presets["kept"], "policy"])
+    if failing:
+        breaks = "breaks a limit itself" if len(failing) == 1 else "break a limit themselves"
+        told.append(f"Of the others, {_listed(failing)} {breaks}.")
     knee = str(front.loc[front["knee"], "policy"].iloc[0])
     if knee != tuning.winner:
         told.append(f"The knee of the front is {knee}; it beats fewer presets.")
