@@ -5,6 +5,7 @@ A new place is one function and one line in ``SCENES``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from browser import DRAWN, WAIT_MS
@@ -59,5 +60,20 @@ def coach(page: Page) -> None:
     press(page, "Mend it")
 
 
-SCENES: dict[str, Callable[[Page], None]] = {"simulate": simulate, "live": live, "coach": coach}
+def tune(page: Page) -> None:
+    """A small sweep over two fields, with a point chosen."""
+    for number, values in enumerate(("2s, 8s", "1, 3")):
+        field = page.get_by_role("textbox", name="Values", exact=True).nth(number)
+        field.fill(values)
+        field.press("Tab")
+    seeds = page.get_by_role("textbox", name=re.compile("^Seeds"))
+    seeds.fill("2")
+    seeds.press("Tab")
+    press(page, "Start")
+    drawn(page, ".heat-map")
+    page.locator("button.pick").first.click()
+    expect(page.locator(".chosen-point")).to_contain_text("Chosen:")
+
+
+SCENES: dict[str, Callable[[Page], None]] = {"simulate": simulate, "live": live, "tune": tune, "coach": coach}
 """How each place is brought there, by its name in the address."""

@@ -40,6 +40,11 @@ def _pane(name: str) -> pn.pane.HoloViews:
     )
 
 
+def _scrolled(*panes: Any) -> pn.Column:
+    """Figures that are wider than a phone scroll in a frame of their own."""
+    return pn.Column(*panes, sizing_mode="stretch_width", margin=0, styles={"overflow-x": "auto"})
+
+
 class _Results(pn.viewable.Viewer):
     """Common to both kinds: what is chosen, and taking it along."""
 
@@ -49,6 +54,10 @@ class _Results(pn.viewable.Viewer):
         self.table = PolicyTable(self._on_load)
         # Streams are kept alive by nobody else.
         self._taps: list[Any] = []
+        self.take = pmui.Button(
+            label="Simulate the chosen policy", color="primary", variant="outlined", size="small", margin=(8, 0),
+            visible=False, on_click=lambda _: self._on_load(self.table.selected),
+        )  # fmt: skip
 
     def policy(self, key: str) -> Policy:
         """The policy of a row."""
@@ -82,7 +91,7 @@ class SweepResults(_Results):
         self._chosen = prose("", css_classes=["chosen-point"])
         self.table.param.watch(lambda _: self._on_chosen(), "selected")
         self._view = pn.Column(
-            self.metric, self._about, self.figure, self._chosen, pn.Spacer(height=8), self.table,
+            self.metric, self._about, _scrolled(self.figure), self._chosen, self.take, self.table,
             sizing_mode="stretch_width", margin=0, stylesheets=[styles.PANEL], visible=False,
         )  # fmt: skip
 
@@ -158,6 +167,7 @@ class SweepResults(_Results):
 
     def _on_chosen(self) -> None:
         key = self.table.selected
+        self.take.visible = bool(key)
         if self._sweep is None or not key:
             self._chosen.object = "<p>Click a cell to choose its policy; <b>Simulate</b> takes it along.</p>"
             return
@@ -193,11 +203,11 @@ class SearchResults(_Results):
         super().__init__(theme, load, **params)
         self._tuning: Tuning | None = None
         self._words = prose("", css_classes=["findings"])
-        self._pairs = pn.Column(sizing_mode="stretch_width", margin=0)
+        self._pairs = _scrolled()
         self.table.param.watch(lambda _: self._on_chosen(), "selected")
         self._changes = prose("", css_classes=["changes"])
         self._view = pn.Column(
-            self._words, pn.Spacer(height=10), self._pairs, pn.Spacer(height=8), self.table, self._changes,
+            self._words, pn.Spacer(height=10), self._pairs, self.table, self._changes, self.take,
             sizing_mode="stretch_width", margin=0, stylesheets=[styles.PANEL], visible=False,
         )  # fmt: skip
 
@@ -261,6 +271,7 @@ class SearchResults(_Results):
 
     def _on_chosen(self) -> None:
         tuning, key = self._tuning, self.table.selected
+        self.take.visible = tuning is not None and key in tuning.policies
         if tuning is None or key not in tuning.policies:
             self._changes.object = ""
             return
