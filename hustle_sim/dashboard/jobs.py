@@ -88,13 +88,21 @@ class Job:
 
     async def result(self) -> Run:
         """The run. Raises ``Cancelled`` or ``asyncio.CancelledError`` after cancel, InputError for a bad input."""
+        wrapped = asyncio.wrap_future(self._future)
+        wrapped.add_done_callback(_looked_at)
         try:
             # Others may wait for the same one: who stops waiting does not end it.
-            return await asyncio.shield(asyncio.wrap_future(self._future))
+            return await asyncio.shield(wrapped)
         except BrokenProcessPool:
             raise InputError(
                 "the simulation's process ended early (out of memory?): try a shorter scenario or fewer clients"
             ) from None
+
+
+def _looked_at(future: asyncio.Future[Run]) -> None:
+    """Look at how it ended, so that nobody complains that no one did when all who waited have gone."""
+    if not future.cancelled():
+        future.exception()
 
 
 class _Lane:
