@@ -7,6 +7,7 @@ from html import escape
 import numpy as np
 import panel as pn
 import pytest
+from bokeh.events import RangesUpdate
 from events_by_hand import Story as Events
 
 import hustle_sim
@@ -330,3 +331,22 @@ def test_explore_shows_the_story_of_one_run_or_of_two(run, original):
     assert any("--mui-palette-hustle-card: #1C222E" in str(sheet) for sheet in both.__panel__().stylesheets)
     for story in (one, both):
         story.close()
+
+
+@pytest.mark.parametrize("gone", [math.nan, None])
+def test_a_zoom_without_ranges_is_no_zoom(story, gone):
+    seen = []
+    story.charts._zoomed = lambda *zoom: seen.append(zoom)
+    story.charts._ranged(0, RangesUpdate(None, x0=gone, x1=10.0, y0=0.0, y1=1.0))
+    assert seen == []
+    story.charts._ranged(0, RangesUpdate(None, x0=5.0, x1=10.0, y0=0.0, y1=1.0))
+    assert seen == [(0, (5.0, 10.0), (0.0, 1.0))]
+
+
+def test_an_attempt_whose_message_was_sent_before_the_recording_began_is_a_sentence():
+    story = Story()
+    story.show_at_once(Events().sent("b", 5).attempt("a", 100, 1.0).run())
+    story._clicked("latency", 0, 100.0, 1.0)
+    assert story.why.picker.about.startswith("There is no message 'a' in this run")
+    assert not story.why._frame.visible
+    story.close()

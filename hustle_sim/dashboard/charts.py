@@ -9,14 +9,17 @@ sent.
 from __future__ import annotations
 
 import contextlib
+import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import panel as pn
+from bokeh.events import RangesUpdate
 from bokeh.models import Span
 
 from hustle_sim.analysis import palette
@@ -322,42 +325,45 @@ class RunCharts(pn.viewable.Viewer):
         one = EVERY[pipe.data["figure"]]
         tap = hv.streams.SingleTap()
         tap.add_subscriber(lambda x, y: self._tapped(name, place, x, y))
-        streams: list[hv.streams.Stream] = [tap]
-        if one.name == "density":
-            ranges = hv.streams.RangeXY()
-            ranges.add_subscriber(lambda x_range, y_range: self._ranged(place, x_range, y_range))
-            streams.append(ranges)
         figure = one.live(
-            pipe, theme=theme, clock=pipe.data["clock"], legend=False, hooks=[_line_of(self)], streams=streams
-        )
+            pipe, theme=theme, clock=pipe.data["clock"], legend=False, streams=[tap],
+            hooks=[_hook_of(self, place if one.name == "density" else None)],
+        )  # fmt: skip
         return figure.opts(backend_opts=QUIET, backend="bokeh")
 
     def _tapped(self, name: str, place: int, x: float | None, y: float | None) -> None:
         if x is not None and y is not None:
             self._clicked(name, place, float(x), float(y))
 
-    def _ranged(self, place: int, x_range: Any, y_range: Any) -> None:
-        if x_range is not None and y_range is not None:
-            self._zoomed(place, x_range, y_range)
-
-    def _draw_line(self, plot: Any, _element: Any) -> None:
+    def _finish(self, plot: Any, dense: int | None) -> None:
+        """Give a new plot the line of the play head; one of a density (of the run ``dense``) tells of its zooms."""
         figure = plot.state
-        if not any(one.name == self._line for one in figure.center):
-            colour = palette.line("line", self._theme)
-            figure.add_layout(
-                Span(location=self._at(), dimension="height", line_color=colour, line_width=1.5, name=self._line)
-            )
+        if any(one.name == self._line for one in figure.center):
+            return
+        colour = palette.line("line", self._theme)
+        figure.add_layout(
+            Span(location=self._at(), dimension="height", line_color=colour, line_width=1.5, name=self._line)
+        )
+        if dense is not None:
+            # Of Bokeh itself: the ranges that a HoloViews stream tells of are not those of axes that are linked.
+            figure.on_event(RangesUpdate, partial(self._ranged, dense))
+
+    def _ranged(self, place: int, event: RangesUpdate) -> None:
+        ends = (event.x0, event.x1, event.y0, event.y1)
+        if all(end is not None and math.isfinite(end) for end in ends):
+            self._zoomed(place, (event.x0, event.x1), (event.y0, event.y1))
 
 
-def _line_of(charts: RunCharts) -> Callable[[Any, Any], None]:
-    known = weakref.WeakMethod(charts._draw_line)
+def _hook_of(charts: RunCharts, dense: int | None) -> Callable[[Any, Any], None]:
+    """HoloViews keeps hooks for as long as the process lives: it must not keep the charts of a visitor with them."""
+    known = weakref.ref(charts)
 
-    def draw(plot: Any, element: Any) -> None:
-        method = known()
-        if method is not None:
-            method(plot, element)
+    def finish(plot: Any, _element: Any) -> None:
+        alive = known()
+        if alive is not None:
+            alive._finish(plot, dense)
 
-    return draw
+    return finish
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ export function render({model}) {
   const back = button("step", "|◀", "To the event before (Shift + ←)")
   const play = button("play", "▶", "Play (space)")
   const forth = button("step", "▶|", "To the next event (Shift + →)")
-  const slider = make("input", {type: "range", min: 0})
+  const slider = make("input", {type: "range", min: 0, step: "any"})
   slider.setAttribute("aria-label", "Moment of the run")
   const clock = make("output", {className: "clock"})
   const speed = make("select", {className: "speed", title: "Seconds of the run in one second"})
@@ -113,6 +113,7 @@ export function render({model}) {
     play.setAttribute("aria-label", play.title)
     root.dataset.playing = "true"
   }
+  const stride = () => Math.max(1, Math.round(model.end_s / 1000))
   const toggle = () => { timer === null ? start() : stop() }
   const step = (way) => { stop(); model.send_msg({way, time_s: at}) }
 
@@ -124,7 +125,7 @@ export function render({model}) {
     const arrow = {ArrowLeft: -1, ArrowRight: 1}[event.key]
     if (event.key === " " && event.target === slider) { event.preventDefault(); toggle() }
     if (arrow && event.shiftKey && event.target !== speed) { event.preventDefault(); step(arrow) }
-    else if (arrow && event.target.tagName === "BUTTON") { stop(); go(at + arrow * Number(slider.step)) }
+    else if (arrow && event.target !== speed) { event.preventDefault(); stop(); go(at + arrow * stride()) }
   })
   model.on("time_s", () => {
     if (mine || model.time_s === told) { return }
@@ -133,7 +134,6 @@ export function render({model}) {
   })
   const measure = () => {
     slider.max = model.end_s
-    slider.step = Math.max(1, Math.round(model.end_s / 1000))
     root.classList.toggle("empty", !(model.end_s > 0))
     draw()
   }

@@ -323,7 +323,7 @@ _GRID_CSS = """
 :host > * { min-width: 0; }
 @container (min-width: 880px) {
   :host { grid-template-columns: minmax(0, 1fr) clamp(270px, 28cqi, 380px); }
-  :host > .side { position: sticky; top: 64px; }
+  :host > .side { position: sticky; top: 64px; max-height: calc(100vh - 150px); overflow-y: auto; }
 }
 @container (max-width: 879px) { :host > .side { order: -1; } }
 """

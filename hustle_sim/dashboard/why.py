@@ -18,7 +18,7 @@ from hustle_sim.analysis.picks import LISTS, Picked, counts, picked
 from hustle_sim.analysis.shapes import elapsed
 from hustle_sim.analysis.waterfall import WATERFALL
 from hustle_sim.dashboard import styles
-from hustle_sim.inputs import format_duration
+from hustle_sim.inputs import InputError, format_duration
 
 if TYPE_CHECKING:
     from hustle_sim.analysis.palette import Theme
@@ -271,13 +271,17 @@ class Why(pn.viewable.Viewer):
 
     def _tell(self, move: bool = True) -> None:
         chosen = self.picker.chosen
-        there = bool(chosen) and self._run is not None
-        self._frame.visible = self._steps.visible = there
-        if not there or self._run is None:
-            self.picker.about = _INVITATION
+        story, about = None, _INVITATION
+        if chosen and self._run is not None:
+            try:
+                story, about = life(self._run, chosen), f"In {self._label}." if self._label else ""
+            except InputError as error:
+                # A recording may hold attempts for messages that were sent before it began.
+                about = str(error)[:1].upper() + str(error)[1:]
+        self._frame.visible = self._steps.visible = story is not None
+        self.picker.about = about
+        if story is None or self._run is None:
             return
-        self.picker.about = f"In {self._label}." if self._label else ""
-        story = life(self._run, chosen)
         self._steps.object = told(story)
         data = WATERFALL.make(self._run, chosen)
         if self._pipe is None:
