@@ -112,6 +112,14 @@ class SimulatePage(pn.viewable.Viewer):
             self.preset,
             self._preset_about,
             self.advice,
+            pmui.Button(
+                label="Tune this policy",
+                color="primary",
+                variant="outlined",
+                size="small",
+                margin=(8, 0, 0, 0),
+                on_click=lambda _: self._tune(),
+            ),
             pn.Spacer(height=8),
             self.policy,
             sizing_mode="stretch_width",
@@ -180,6 +188,15 @@ class SimulatePage(pn.viewable.Viewer):
             self.scenario.value, Side(self.preset.value, self.policy.policy()), seed_of(self.seed.value),
             self.versus.value, self.versus.both,
         )  # fmt: skip
+
+    def _tune(self) -> None:
+        """Bring scenario and policy to the place where better values are looked for."""
+        try:
+            choice = self.choice()
+        except InputError as error:
+            self.state.refuse(str(error))
+        else:
+            self._frame.open("tune", scenario=choice.scenario, policy=choice.mine.policy)
 
     def _mine(self) -> Side | None:
         try:

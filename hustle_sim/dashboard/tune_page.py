@@ -124,7 +124,7 @@ class TunePage(pn.viewable.Viewer):
         self.progress = pmui.LinearProgress(
             value=0, max=100, variant="determinate", visible=False, sizing_mode="stretch_width", margin=(0, 0, 6, 0)
         )
-        self._told = prose("", css_classes=["told"])
+        self._told = prose("", css_classes=["study-told"])
         self._controls = pn.Column(
             prose('<h2 style="margin-bottom:10px">What to tune</h2>'), self.kind, self.scenario, self.policy,
             *self._of.values(), pn.Row(self.start, self.cancel, sizing_mode="stretch_width", margin=0),

@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from hustle_sim.tuning.sweep import Sweep
     from hustle_sim.tuning.tune import Tuning
 
+# Two beside each other where there is room; a column's own button for scrolling takes no cell.
+_GRID = """
+:host { display: grid !important; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 12px; }
+:host > * { min-width: 0; }
+:host > .scroll-button { display: none; }
+"""
+
 FIRST_METRIC = "answered_share"
 _SHOWN = 200
 
@@ -204,6 +211,7 @@ class SearchResults(_Results):
         self._tuning: Tuning | None = None
         self._words = prose("", css_classes=["findings"])
         self._pairs = _scrolled()
+        self._pairs.stylesheets = [_GRID]
         self.table.param.watch(lambda _: self._on_chosen(), "selected")
         self._changes = prose("", css_classes=["changes"])
         self._view = pn.Column(
@@ -231,16 +239,18 @@ class SearchResults(_Results):
         self._words.object = f"<h2>{escape(tune_report.headline(tuning))}</h2>{more}"
         marked = tune_plot.marked(tuning)
         first, *others = tuning.objectives
-        self._taps, panes = [], []
-        for other in others:
+        self._taps = []
+        # Panes are kept, and get other figures: what a pane drew before is let go of then.
+        names = ["pareto"] * len(others) + ["parallel"]
+        if len(self._pairs.objects) != len(names):
+            self._pairs.objects = [_pane(name) for name in names]
+        panes = self._pairs.objects
+        for pane, other in zip(panes, others, strict=False):
             figure = tune_plot.pair(marked, tuning.trials, first, other, self._theme())
             source = next(each for each in figure if isinstance(each, hv.Points))
             self._tap(source, partial(self._on_point, marked, (first.metric, other.metric)))
-            panes.append(_pane("pareto"))
-            panes[-1].object = figure
-        panes.append(_pane("parallel"))
+            pane.object = figure
         panes[-1].object = tune_plot.parallel(marked, tuning.objectives, self._theme())
-        self._pairs.objects = panes
         metrics = [objective.metric for objective in tuning.objectives]
         self.table.param.update(
             caption="The front and the presets",

@@ -33,6 +33,7 @@ MOST = 4000
 MOST_REPLICATIONS = 100
 
 DEPTHS: dict[str, dict[str, Any]] = {
+    "first look": {"trials": 10, "replications": 2, "verify": 3, "unseen": False},
     "quick": {"trials": 30, "replications": 4, "verify": 8, "unseen": False},
     "thorough": {"trials": 100, "replications": 8, "verify": 12, "unseen": False},
     "to ship": {"trials": 200, "replications": 8, "verify": 20, "unseen": True},
