@@ -86,6 +86,16 @@ def test_axe_looks_into_the_page(browser, server):
         assert [one["id"] for one in axe.violations(page)] == ["button-name"]
 
 
+def test_an_open_select_is_a_list_box_of_options(browser, server):
+    with visit(browser, server.url) as visitor:
+        page = visitor.go(place="live")
+        page.get_by_role("combobox", name="Probe every").click()
+        options = page.get_by_role("listbox").get_by_role("option")
+        expect(options.first).to_be_visible()
+        expect(page.get_by_role("option", selected=True)).to_have_count(1)
+        assert axe.told(axe.lasting(page)) == ""
+
+
 _BEYOND = """
 () => {
   const beyond = []

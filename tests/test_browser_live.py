@@ -64,7 +64,7 @@ def watch(page, url, every):
     field.fill(url)
     field.press("Tab")
     page.get_by_role("combobox", name="Probe every").click()
-    page.get_by_role("menuitem", name=every, exact=True).click()
+    page.get_by_role("option", name=every, exact=True).click()
     press(page, "Watch")
 
 

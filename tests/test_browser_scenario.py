@@ -186,7 +186,7 @@ def test_outages_are_added_on_free_space_their_mode_is_chosen_and_each_edit_is_s
     expect(page.locator("button.outage")).to_have_count(2)
     when(page, re.compile("^Outage 2: 15:00 to"))
     page.get_by_role("combobox", name="Mode").click()
-    page.get_by_role("menuitem", name=re.compile("^slow:")).click()
+    page.get_by_role("option", name=re.compile("^slow:")).click()
     expect(field(page, "Slower")).to_have_value("3")
     expect(page.locator(".timeline .legend")).to_contain_text("gets slower")
     typed(page, "Slower", "6")

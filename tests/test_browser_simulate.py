@@ -68,7 +68,7 @@ def write(page, name, value):
 
 def select(page, label, option):
     page.get_by_role("combobox", name=label).click()
-    page.get_by_role("menuitem", name=option, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
 
 
 def arrived(visitor, **arguments):

@@ -1,8 +1,8 @@
 """What Material's components leave unsaid to a screen reader is said here, until they say it themselves.
 
 panel-material-ui 0.16: the buttons beside a number and progress bars have no name, the mark of a description has one
-that its role does not allow, a space is a heading, and the heading of what unfolds has another one in it. Each mend
-does nothing where the attribute is there already.
+that its role does not allow, a space is a heading, the heading of what unfolds has another one in it, and a
+list box holds items of a menu, none of them the selected one. Each mend does nothing where it is not needed.
 """
 
 # mypy: allow-subclassing-any
@@ -24,6 +24,11 @@ const MENDS = [
   }],
   ["[role=progressbar]:not([aria-label]):not([aria-labelledby])", (bar) => bar.setAttribute("aria-label", "Progress")],
   ["span[aria-label]:not([role])", (mark) => mark.setAttribute("role", "img")],
+  ["[role=listbox] > [role=menuitem]", (item) => {
+    item.setAttribute("role", "option")
+    const shown = item.getRootNode().querySelector("[role=combobox][aria-expanded=true]")?.textContent
+    item.setAttribute("aria-selected", item.textContent === shown ? "true" : "false")
+  }],
   [".MuiAccordion-heading h6:not([role])", (title) => title.setAttribute("role", "presentation")],
   ["h5.MuiTypography-h5:not([role])", (space) => {
     if (space.textContent.trim() === "") { space.setAttribute("role", "presentation") }
