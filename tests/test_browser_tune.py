@@ -105,7 +105,7 @@ def test_a_search_draws_its_front_beside_the_presets_and_one_is_taken_along(visi
     press(page, "Tune this policy")
     press(page, "Search")
     page.get_by_role("combobox", name="How far").click()
-    page.get_by_role("menuitem", name="first look", exact=True).click()
+    page.get_by_role("option", name="first look", exact=True).click()
     press(page, "Start")
     expect(told(page)).to_contain_text(re.compile(r"of \d+ simulations"))
     drawn(page, ".parallel")
