@@ -67,7 +67,7 @@ def for_the_readme(browser: Browser, url: str) -> list[Path]:
     """The pictures in docs/: what a first look shows, light, at a width that a README has."""
     made = []
     for place in DOCS:
-        with visit(browser, url, width=1400, height=900) as visitor:
+        with visit(browser, url, width=1400, height=1250) as visitor:
             page = visitor.go(place=place)
             SCENES[place](page)
             page.wait_for_timeout(1500)
