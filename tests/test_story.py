@@ -253,6 +253,7 @@ def test_a_click_into_another_figure_only_moves_the_play_head(story):
 def test_the_message_that_is_explained_is_forgotten_with_its_run(story):
     story.why.explain("0-180")
     assert story.why.picker.chosen == "0-180"
+    assert "Long waits are drawn shorter" in story.why.picker.about
     other = Events().sent("x", 0).answered("x", 0, 1).run()
     asyncio.run(story.show(other))
     assert story.why.picker.chosen == ""

@@ -284,6 +284,8 @@ class Why(pn.viewable.Viewer):
             return
         self._steps.object = told(story)
         data = WATERFALL.make(self._run, chosen)
+        if "shorter" in data["note"]:
+            self.picker.about = f"{about} Long waits are drawn shorter than they were; the marks say the times.".strip()
         if self._pipe is None:
             self._pipe = hv.streams.Pipe(data=data)
             drawn = WATERFALL.live(self._pipe, theme=self._theme, legend=False)
