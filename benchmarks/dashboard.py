@@ -53,7 +53,8 @@ async ([field, at]) => {
   }
   const painted = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
   const slider = find(document.body, `.row[data-field="${field}"] input[type=range]`)
-  const stamp = () => find(document.body, "[data-shown]")?.dataset.shown
+  const home = find(document.body, "[data-shown]")
+  const stamp = () => home.dataset.shown
   const before = stamp()
   const began = performance.now()
   slider.value = at
@@ -144,7 +145,8 @@ _TICKING = """
     }
   }
   const slider = find(document.body, `.row[data-field="${field}"] input[type=range]`)
-  const head = () => find(document.body, "[data-shown]")?.dataset.shown
+  const home = find(document.body, "[data-shown]")
+  const head = () => home.dataset.shown
   window.took = []
   let moved = 0
   let seen = head()

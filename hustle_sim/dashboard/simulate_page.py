@@ -19,6 +19,7 @@ from hustle_sim.dashboard.choice import Choice, Side, default_choice, preset, se
 from hustle_sim.dashboard.notices import Notice, prose
 from hustle_sim.dashboard.places import Arguments, Frame
 from hustle_sim.dashboard.policy_form import PolicyForm
+from hustle_sim.dashboard.running import Running
 from hustle_sim.dashboard.scenario_picker import ScenarioPicker
 from hustle_sim.dashboard.simulate_state import Results, SimulateState
 from hustle_sim.dashboard.story import Story
@@ -89,16 +90,7 @@ class SimulatePage(pn.viewable.Viewer):
             label="Seed", description="The same seed gives the same run, to the last bit.", value=choice.seed,
             start=0, format="0", **wide,
         )  # fmt: skip
-        self.cancel_button = pmui.Button(
-            label="Cancel", color="primary", variant="outlined", size="small", margin=(0, 0, 0, 8),
-            on_click=lambda _: self.state.cancel(),
-        )  # fmt: skip
-        self.progress = pmui.LinearProgress(
-            value=0, max=100, variant="determinate", sizing_mode="stretch_width", margin=(14, 0)
-        )
-        self._running = pn.Row(
-            self.progress, self.cancel_button, visible=False, sizing_mode="stretch_width", margin=0,
-        )  # fmt: skip
+        self.running = Running(cancel=self.state.cancel)
         self.policy = PolicyForm(changed=self._changed)
         self.policy.show(preset(choice.mine.preset), choice.mine.policy)
         self.advice = Advice(mend=self.policy.change)
@@ -138,7 +130,7 @@ class SimulatePage(pn.viewable.Viewer):
         self._results = pn.Column(
             self._notice,
             self._headline,
-            self._running,
+            self.running,
             self.scenario.editor,
             pn.Spacer(height=8),
             pn.Column(
@@ -260,8 +252,7 @@ class SimulatePage(pn.viewable.Viewer):
 
     def _on_running(self, *_: Any) -> None:
         state = self.state
-        self.progress.value = round(100 * state.share)
-        self._running.visible = state.running
+        self.running.param.update(running=state.running, share=state.share)
         if state.results is None:
             self._headline.object = _WAITING if state.running else _NOTHING
 

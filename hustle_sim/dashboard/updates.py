@@ -29,7 +29,7 @@ REST_S = 0.4
 """Where simulations are not quick, the next one starts when no newer request has come for this long."""
 
 TICK_S = 0.15
-"""How often progress is told."""
+"""How often progress is told, once a simulation is not quick."""
 
 CRASHED = "Something in the simulation broke. It is in the server's log; the last good results stay as they are."
 
@@ -137,7 +137,7 @@ class Updates:
                     left_s = began_s + PATIENCE_S - loop.time() if self._wanted is not None else 0.0
                     await asyncio.wait((runs,), timeout=max(0.0, left_s))
                     break
-                if not runs.done() and loop.time() - began_s > TICK_S:
+                if not runs.done() and loop.time() - began_s > PATIENCE_S:
                     self._tell(sum(job.share for job in jobs) / len(jobs))
             if runs.done():
                 self._quick = loop.time() - began_s <= PATIENCE_S
