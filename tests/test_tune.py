@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -443,3 +445,33 @@ def test_what_can_not_be_tuned_is_one_sentence(given, words):
         hs.tune(how.pop("scenario", SHORT), executor=1, **how)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+# ---------------------------------------------------------------- what is bundled
+
+ROOT = Path(__file__).parent.parent
+BUNDLED = ROOT / "data" / "policies" / "tuned.toml"
+
+
+@pytest.mark.usefixtures("really")
+def test_the_bundled_policy_is_easier_on_a_backend_that_comes_back_and_loses_nothing():
+    table = hs.compare(
+        {"default": "default", "tuned": str(BUNDLED)}, "hang", 3, 24, executor=1, metrics=["recovery_peak", "lost"]
+    )
+    rows = table[table["policy"] == "tuned"].set_index("metric")
+    assert rows.loc["recovery_peak", "verdict"] == "better"
+    assert rows.loc["lost", "mean"] == 0
+
+
+def test_the_readme_shows_the_command_that_finds_the_bundled_policy():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    command = readme[readme.index("$ hustle-sim tune bad-body evening-blips") :].split("```")[0]
+    space = dict(re.findall(r"--search (\S+?)=(\S+)", command))
+    axes = {
+        axis.field: axis
+        for axis in axes_of({name: tuple(ends.split("..")) for name, ends in space.items() if "s.." in ends})
+    }
+    now, before = Policy.load(BUNDLED).flat(), Policy().flat()
+    changed = {name for name in now if now[name] != before[name]}
+    assert changed <= set(space)
+    assert all(axes[name].holds(now[name]) for name in changed & set(axes))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hustle_sim.analysis import format_metric
+from hustle_sim.analysis import METRICS, format_metric
 from hustle_sim.inputs import format_duration
 from hustle_sim.policy import policy_fields
 from hustle_sim.tuning.table import format_difference
@@ -163,16 +163,16 @@ def difference(metric: str, row: dict[Any, Any]) -> str:
     """A paired difference with its interval and what it means: ``"▲ −210 ms (−240 ms to −180 ms)"``."""
     if math.isnan(row["difference"]):
         return "–"
-    words = f"{_MARK[row['verdict']]} {format_difference(metric, row['difference'])}"
+    words = f"{_MARK[row['verdict']]} {_off(metric, row['difference'])}"
     if row["low"] == row["high"] or math.isnan(row["low"]):
         return words
-    return f"{words} ({format_difference(metric, row['low'])} to {format_difference(metric, row['high'])})"
+    return f"{words} ({_off(metric, row['low'])} to {_off(metric, row['high'])})"
 
 
 def spread(metric: str, row: dict[Any, Any]) -> str:
     """How far a mean of ``front`` or ``presets`` may be off, in words."""
     off = (row[f"{metric}_high"] - row[f"{metric}_low"]) / 2
-    return "–" if math.isnan(off) else format_difference(metric, off).lstrip("+")
+    return "–" if math.isnan(off) else _off(metric, off).lstrip("+")
 
 
 def marked(row: dict[Any, Any]) -> str:
@@ -180,6 +180,14 @@ def marked(row: dict[Any, Any]) -> str:
     marks = [word for word, is_so in (("recommended", row["recommended"]), ("knee", row["knee"])) if is_so]
     marks += [] if row["kept"] else ["breaks a limit"]
     return f"{row['policy']} ({', '.join(marks)})" if marks else str(row["policy"])
+
+
+def _off(metric: str, value: float) -> str:
+    """A difference, without the digits that nobody reads: an effect of less than 0.0001 on a ratio is shown as 0."""
+    if METRICS[metric].unit == "times" and abs(value) < 0.1:
+        digits = f"{abs(value):.4f}".rstrip("0").rstrip(".")
+        return "0" if digits == "0" else f"{'+' if value > 0 else '−'}{digits}×"
+    return format_difference(metric, value)
 
 
 def _shown(value: Any, unit: str) -> str:
