@@ -316,9 +316,12 @@ export function render({model}) {
 
 
 class Looking(pn.custom.JSComponent):
-    """Whether the tab that the page is in is seen: a page in the background is sent nothing."""
+    """Whether the tab that the page is in is seen: a page in the background is sent nothing.
 
-    looking = param.Boolean(default=True)
+    It becomes true when the browser has drawn it: then the page has reached the browser with all that is in it.
+    """
+
+    looking = param.Boolean(default=False)
 
     _esm = _LOOKING_ESM
 

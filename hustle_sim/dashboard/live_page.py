@@ -59,7 +59,7 @@ class LivePage(pn.viewable.Viewer):
         self._rows: dict[str, _Row] = {}
         self._chosen = ""
         self._goals = Goals()
-        self._is_on_wall = self._is_seen = self._is_closed = False
+        self._is_on_wall = self._is_seen = self._is_there = self._is_closed = False
         self._told: tuple[str, str] = ("", "")
         self._opening = asyncio.Lock()
         self._make_views()
@@ -77,7 +77,7 @@ class LivePage(pn.viewable.Viewer):
         given = {name: str(value) for name, value in arguments.items()}
         if "url" in given:
             self._add(given["url"], USUAL)
-            pn.state.onload(self._settle)
+            self._settle_soon()
             return
         targets, problem = read_targets(given.get("watch", ""))
         try:
@@ -93,7 +93,7 @@ class LivePage(pn.viewable.Viewer):
         self._targets = targets
         self._chosen = given.get("target", "")
         self._go_on_wall(on_wall)
-        pn.state.onload(self._settle)
+        self._settle_soon()
 
     def seen(self, visible: bool) -> None:
         """The visitor came here, or went elsewhere: nothing is sent to a place that nobody sees."""
@@ -137,7 +137,7 @@ class LivePage(pn.viewable.Viewer):
         self.details = LiveDetails(self._theme, self._settings, on_tab=lambda _: self._write())
         self.wall = Wall(on_leave=lambda: self._go_on_wall(False))
         self.looking = Looking()
-        self.looking.param.watch(lambda _: self._turn(), "looking")
+        self.looking.param.watch(lambda _: self._look(), "looking")
         results = pn.Column(
             self._notice, self._unreached, self._empty, self.rows, self.details,
             sizing_mode="stretch_width", margin=0, stylesheets=[styles.BARE], css_classes=["results"],
@@ -223,6 +223,17 @@ class LivePage(pn.viewable.Viewer):
         self.controls.show_chosen("" if watch is None else watch.target.name)
         self._write()
         # The plots must have reached the page before anything is sent into them.
+        self._turn()
+
+    def _settle_soon(self) -> None:
+        """Settle now, or when the browser has the page: what is sent into plots that it does not know yet is lost."""
+        if self._is_there:
+            pn.state.execute(self._settle, schedule=True)
+
+    def _look(self) -> None:
+        if self.looking.looking and not self._is_there:
+            self._is_there = True
+            self._settle_soon()
         self._turn()
 
     def _turn(self) -> None:
