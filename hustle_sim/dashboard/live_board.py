@@ -318,7 +318,7 @@ export function render({model}) {
 class Looking(pn.custom.JSComponent):
     """Whether the tab that the page is in is seen: a page in the background is sent nothing.
 
-    It becomes true when the browser has drawn it: then the page has reached the browser with all that is in it.
+    It becomes true when the browser has drawn it.
     """
 
     looking = param.Boolean(default=False)

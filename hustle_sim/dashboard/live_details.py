@@ -125,7 +125,7 @@ class LiveDetails(pn.viewable.Viewer):
             color="primary", size="small", margin=(0, 0, 10, 0),
         )  # fmt: skip
         self.whose.param.watch(lambda _: pn.state.execute(self._follow, schedule=True), "value")
-        self._whose_title = prose("<h2>The queue of the app on this machine</h2>")
+        self._whose_title = prose("")
         self._cards = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, stylesheets=[CARDS_CSS],
                                    css_classes=["live-cards"])  # fmt: skip
         self._cards_box = pn.Column(self._title, self._cards, sizing_mode="stretch_width", margin=(0, 0, 12, 0))
@@ -172,7 +172,8 @@ class LiveDetails(pn.viewable.Viewer):
 
     async def _follow(self) -> None:
         watch = self._watch
-        self.whose.visible, self._whose_title.visible = watch is not None, watch is None
+        self.whose.visible = watch is not None
+        self._set(self._whose_title, "<h2>The queue of the app on this machine</h2>" if watch is None else "")
         if watch is None or self.whose.value != self.whose.options[0]:
             await self.queue.follow(QueueFile())
             return

@@ -29,6 +29,7 @@ from hustle_sim.live.digest import MINUTES, Bucket
 _COLUMNS = ("left", "right", "middle", "p50", "p95", "colour", "alpha", "hatch", "words")
 _MINUTE_S = 60.0
 _TOP_S = 3600.0
+_EMPTY = "<p>Minute by minute, from the end of the first one on.</p>"
 _FEWEST = 30
 _LOOKS = {"well": (0.10, " "), "partly": (0.45, "/"), "failed": (0.75, "x"), "none": (0.12, ".")}
 
@@ -62,7 +63,7 @@ class HistoryChart(pn.viewable.Viewer):
         self._minutes: list[Bucket] = []
         self.minutes = ColumnDataSource(minute_columns([], theme))
         self._plot, self._lines = self._figure()
-        self._empty = prose("<p>Minute by minute, from the end of the first one on.</p>")
+        self._empty = prose(_EMPTY)
         self._pane = pn.Column(
             pn.pane.Bokeh(self._plot, sizing_mode="stretch_width", margin=0),
             sizing_mode="stretch_width", margin=0, css_classes=["live-history"], visible=False,
@@ -104,7 +105,7 @@ class HistoryChart(pn.viewable.Viewer):
             begin = min(first, last - _FEWEST * _MINUTE_S)
             self._plot.x_range.update(start=milliseconds(begin), end=milliseconds(last))
         if self._pane.visible != some:
-            self._pane.visible, self._empty.visible = some, not some
+            self._pane.visible, self._empty.object = some, "" if some else _EMPTY
 
     def _figure(self) -> tuple[Any, list[Any]]:
         plot = figure(

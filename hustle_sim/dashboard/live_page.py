@@ -59,7 +59,7 @@ class LivePage(pn.viewable.Viewer):
         self._rows: dict[str, _Row] = {}
         self._chosen = ""
         self._goals = Goals()
-        self._is_on_wall = self._is_seen = self._is_there = self._is_closed = False
+        self._is_on_wall = self._is_seen = self._is_closed = False
         self._told: tuple[str, str] = ("", "")
         self._opening = asyncio.Lock()
         self._make_views()
@@ -137,7 +137,7 @@ class LivePage(pn.viewable.Viewer):
         self.details = LiveDetails(self._theme, self._settings, on_tab=lambda _: self._write())
         self.wall = Wall(on_leave=lambda: self._go_on_wall(False))
         self.looking = Looking()
-        self.looking.param.watch(lambda _: self._look(), "looking")
+        self.looking.param.watch(lambda _: self._turn(), "looking")
         results = pn.Column(
             self._notice, self._unreached, self._empty, self.rows, self.details,
             sizing_mode="stretch_width", margin=0, stylesheets=[styles.BARE], css_classes=["results"],
@@ -226,15 +226,8 @@ class LivePage(pn.viewable.Viewer):
         self._turn()
 
     def _settle_soon(self) -> None:
-        """Settle now, or when the browser has the page: what is sent into plots that it does not know yet is lost."""
-        if self._is_there:
-            pn.state.execute(self._settle, schedule=True)
-
-    def _look(self) -> None:
-        if self.looking.looking and not self._is_there:
-            self._is_there = True
-            self._settle_soon()
-        self._turn()
+        """Settle now, or when the browser has the page: what is sent before into boxes and plots is lost."""
+        pn.state.onload(self._settle)
 
     def _turn(self) -> None:
         """Pull while the place is seen, and only then."""
@@ -246,11 +239,8 @@ class LivePage(pn.viewable.Viewer):
             self._pulling.stop()
 
     def _pull(self) -> None:
-        """Show what is new, in one message; called twice a second while the place is seen."""
-        with pn.io.hold(policy="collect"):
-            self._draw(wall_time())
-
-    def _draw(self, now: float) -> None:
+        """Show what is new; called twice a second while the place is seen."""
+        now = wall_time()
         news = {url: watch.pull(now) for url, watch in self._watches.items()}
         if self._is_on_wall:
             self._draw_wall(now)

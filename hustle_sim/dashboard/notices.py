@@ -15,6 +15,7 @@ _GLYPHS = {"error": "✕", "info": "i", "success": "✓"}
 
 _CSS = """
 :host { width: 100%; font-family: var(--bokeh-base-font, sans-serif); }
+.notice { margin-bottom: 12px; }
 .notice { display: flex; gap: 12px; align-items: flex-start; padding: 11px 14px; border-radius: 10px; font-size: 14px;
           line-height: 1.45; border: 1px solid var(--mui-palette-hustle-line); border-left-width: 5px;
           background: var(--mui-palette-hustle-card); color: var(--mui-palette-text-primary); overflow-wrap: anywhere; }
@@ -47,18 +48,17 @@ class Notice(pn.viewable.Viewer):
     def __init__(self, kind: Literal["error", "info"] = "error", **params: Any) -> None:
         super().__init__(**params)
         self._kind: Literal["error", "info"] = kind
+        # It is never hidden, only empty: a pane whose visibility changes before the browser has drawn it throws there,
+        # and the rest of that message is lost (measured with panel 1.9).
         self._pane = pn.pane.HTML(
-            "",
-            visible=False,
-            sizing_mode="stretch_width",
-            margin=(0, 0, 12, 0),
-            stylesheets=[_CSS],
-            css_classes=["notice-pane"],
+            "", sizing_mode="stretch_width", margin=0, stylesheets=[_CSS], css_classes=["notice-pane"]
         )
 
     def say(self, sentence: str) -> None:
         """Show ``sentence``; an empty one takes the notice away."""
-        self._pane.param.update(object=notice_html(sentence, self._kind), visible=bool(sentence))
+        html = notice_html(sentence, self._kind)
+        if self._pane.object != html:
+            self._pane.object = html
 
     def __panel__(self) -> Any:
         return self._pane
