@@ -128,7 +128,7 @@ def print_tuning(found: Tuning) -> None:
     grid = Grid(title=title, title_justify="left", box=None, pad_edge=False)
     grid.add_column("Policy", no_wrap=True)
     for name in metrics:
-        grid.add_column(name, justify="right")
+        grid.add_column(name, justify="right", overflow="fold")
     for row in pd.concat([found.front, found.presets]).to_dict("records"):
         cells = [f"{format_metric(name, row[name])} ± {spread(name, row)}" for name in metrics]
         grid.add_row(*map(Text, [marked(row), *cells]), style="bold" if row["recommended"] else "")
@@ -157,19 +157,19 @@ def commented(found: Tuning) -> str:
     return f"# {headline(found)}\n# {made}\n\n{found.policy.to_toml()}"
 
 
-def _proof_grid(found: Tuning, rows: pd.DataFrame, title: str, words: Callable[[str, dict[Any, Any]], str]) -> Grid:
+def _proof_grid(found: Tuning, rows: pd.DataFrame, title: str, words: Callable[..., str]) -> Grid:
     first, count = found.about["seeds"]["proof"]
     title = f"{title} · unseen seeds {first} to {first + count - 1}"
     grid = Grid(title=title, title_justify="left", box=None, pad_edge=False)
     grid.add_column("Against", no_wrap=True)
     metrics = list(dict.fromkeys(rows["metric"]))
     for name in metrics:
-        grid.add_column(name, justify="right")
+        grid.add_column(name, justify="right", overflow="fold")
     for other, own in rows.groupby("policy", sort=False):
         by_metric = {str(row["metric"]): row for row in own.to_dict("records")}
         cells = [
             Text(
-                words(name, by_metric[name]),
+                words(name, by_metric[name], interval=False),
                 style={"better": "green", "worse": "red"}.get(by_metric[name]["verdict"], ""),
             )
             for name in metrics

@@ -159,12 +159,12 @@ def proof_table(tuning: Tuning, scope: str) -> list[str]:
     return lines
 
 
-def difference(metric: str, row: dict[Any, Any]) -> str:
-    """A paired difference with its interval and what it means: ``"▲ −210 ms (−240 ms to −180 ms)"``."""
+def difference(metric: str, row: dict[Any, Any], *, interval: bool = True) -> str:
+    """A paired difference with what it means and its interval: ``"▲ −210 ms (−240 ms to −180 ms)"``."""
     if math.isnan(row["difference"]):
         return "–"
     words = f"{_MARK[row['verdict']]} {_off(metric, row['difference'])}"
-    if row["low"] == row["high"] or math.isnan(row["low"]):
+    if not interval or row["low"] == row["high"] or math.isnan(row["low"]):
         return words
     return f"{words} ({_off(metric, row['low'])} to {_off(metric, row['high'])})"
 
