@@ -93,6 +93,8 @@ def say(page, text):
     box(page).fill(text)
     box(page).press("Enter")
     expect(page.locator(".pair", has_text=text)).to_have_count(1)
+    # The field empties itself when the server has the message, and with it what is typed before that.
+    expect(box(page)).to_have_value("")
     return page.locator(".pair", has_text=text)
 
 

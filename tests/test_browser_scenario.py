@@ -102,11 +102,12 @@ def test_a_scenario_is_chosen_by_keyboard_alone(visitor):
     page = visitor.go()
     expect(chosen(page)).to_have_text("morning-outage")
     page.get_by_role("button", name="Scenario: morning-outage. Choose another").press("Enter")
-    here = page.get_by_role("option", selected=True)
+    gallery = page.get_by_role("listbox", name="Scenarios")
+    here = gallery.get_by_role("option", selected=True)
     expect(here).to_be_focused()
     expect(here).to_contain_text("morning-outage")
     page.keyboard.press("End")
-    expect(page.get_by_role("option").last).to_be_focused()
+    expect(gallery.get_by_role("option").last).to_be_focused()
     page.keyboard.press("Home")
     page.keyboard.press("f")
     expect(page.get_by_role("option", name=re.compile("flapping"))).to_be_focused()
@@ -180,7 +181,7 @@ def test_the_timeline_is_used_by_keyboard(visitor):
 
 def test_outages_are_added_on_free_space_their_mode_is_chosen_and_each_edit_is_simulated(visitor):
     page = editing(visitor)
-    track = page.locator(".track")
+    track = page.get_by_role("group", name="Outages in time")
     box = track.bounding_box()
     track.dblclick(position={"x": box["width"] * 0.75, "y": 20})
     expect(page.locator("button.outage")).to_have_count(2)
@@ -262,7 +263,7 @@ async ([name, text]) => {
 def test_the_gallery_has_a_drawing_of_each_outage_and_takes_a_file_that_is_dropped(visitor):
     page = visitor.go()
     press(page, "Choose another")
-    options = page.get_by_role("option")
+    options = page.get_by_role("listbox", name="Scenarios").get_by_role("option")
     expect(options).to_have_count(len(Scenario.bundled()))
     assert all(option.locator('svg path[fill^="url"]').count() for option in options.all())
     page.evaluate(_DROP, ["large.toml", "#" * 300_000])
