@@ -125,6 +125,11 @@ th { text-align: left; font-weight: 600; font-size: 12px; color: var(--mui-palet
 td { padding: 6px 12px 6px 0; border-top: 1px solid var(--mui-palette-hustle-line); vertical-align: top; }
 td:not(:last-child) { white-space: nowrap; }
 td:last-child { overflow-wrap: anywhere; min-width: 12em; width: 60%; }
+@media (max-width: 520px) {
+  td:not(:last-child) { white-space: normal; }
+  td:last-child { min-width: 8em; }
+  th, td { padding-right: 8px; }
+}
 """
 
 CARDS_CSS = """
