@@ -184,7 +184,8 @@ class LivePage(pn.viewable.Viewer):
                     await self._open(target)
             if self._is_closed:
                 return
-            _locked(self._arrange)
+            # Somebody may press a button before the browser has said that it has the page.
+            pn.state.onload(lambda: _locked(self._arrange))
 
     async def _open(self, target: Target) -> None:
         try:
