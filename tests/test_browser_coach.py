@@ -17,7 +17,6 @@ pytestmark = [
 ]
 
 expect.set_options(timeout=WAIT_MS)
-SHOTS = os.environ.get("SHOTS")
 
 
 @pytest.fixture(scope="module")
@@ -266,8 +265,6 @@ def test_by_keyboard_alone_and_on_a_phone(server, browser):
         button(page, "Mend it").focus()
         page.keyboard.press("Enter")
         expect(page.locator(".practice")).to_contain_text("It is well.")
-        if SHOTS:
-            page.screenshot(path=f"{SHOTS}/coach-phone-dark.png", full_page=True)
         assert visitor.complaints == []
 
 
@@ -288,21 +285,3 @@ def test_a_backend_that_can_not_be_named_is_one_sentence(visitor, stranger):
     page.get_by_label("Backend URL").fill("")
     button(page, "Talk to it").click()
     expect(page.locator(".pair", has_text="Before the change")).to_have_count(1)
-
-
-@pytest.mark.skipif(not SHOTS, reason="pictures are made when SHOTS names a folder")
-def test_pictures(server, browser):
-    for dark in (False, True):
-        for width, height in ((1920, 1080), (1400, 950), (390, 844)):
-            with visit(browser, server.url, width=width, height=height, dark=dark) as visitor:
-                page = at_the_coach(visitor)
-                say(page, f"How do I start at {width} in the {'dark' if dark else 'light'}?")
-                expect(page.locator('.pair[data-source="backend"]')).to_have_count(1)
-                page.get_by_role("button", name="Break the backend and send a message").click()
-                expect(page.locator('.pair[data-source="fallback"]')).to_have_count(1)
-                say(page, "And one more while it is down, rather long, to see how it stands in its bubble at the right")
-                expect(page.locator('.pair[data-source="fallback"]')).to_have_count(2)
-                page.locator(".pair").last.get_by_role("button", name="Cancel").click()
-                expect(page.locator('.pair[data-state="cancelled"]')).to_have_count(1)
-                page.screenshot(path=f"{SHOTS}/coach-{width}-{'dark' if dark else 'light'}.png")
-                mend(page)
