@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table as Grid
 
-from hustle_sim.cli.common import PolicyOption, SetOption, chosen_policy, console, err, number, print_json, progress_bar
+from hustle_sim.cli.common import PolicyOption, SetOption, chosen_policy, console, number, print_json, progress_bar
+from hustle_sim.cli.experiments import worked
 from hustle_sim.inputs import InputError, format_duration, parse_duration
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def sensitivity(
             replications=replications, seed=seed, warm_up=warm_up, executor=executor, results=kept, progress=tell,
         )  # fmt: skip
 
-    table = _worked(work, results, out)
+    table = worked(work, results, out)
     if as_json:
         _print_as_json(table)
     else:
@@ -142,7 +143,7 @@ def stability(
             progress=tell, **words,
         )  # fmt: skip
 
-    table = _worked(work, results, out)
+    table = worked(work, results, out)
     if as_json:
         _print_as_json(table)
     else:
@@ -171,27 +172,6 @@ def warm_up(
         print_json({"seconds": found.seconds, "cuts": found.cuts, "warm_up_s": found.given_s, "note": found.note})
     else:
         console.print(f"{found.note}.", markup=False, soft_wrap=True)
-
-
-def _worked(work: Callable[[Results, Callable[[Progress], None]], Any], folder: Path | None, out: Path | None) -> Any:
-    """Do the work with a progress bar; Ctrl-C says what is kept, and ends with 130. The table is saved in ``out``."""
-    from hustle_sim.tuning.results import Results
-
-    kept = Results(folder)
-    try:
-        with progress_bar() as bar:
-            task = bar.add_task("simulating", total=None)
-            table = work(kept, lambda now: bar.update(task, total=now.total, completed=now.done))
-    except KeyboardInterrupt:
-        words = "nothing is kept: --results FOLDER would keep it"
-        if folder is not None:
-            words = f"{len(kept):,} simulations are kept in {folder}, and the same again goes on from there"
-        err.print(f"hustle-sim: stopped; {words}.", markup=False, soft_wrap=True)
-        raise typer.Exit(130) from None
-    if out is not None:
-        table.save(out)
-        err.print(f"Saved in {out}.", markup=False, soft_wrap=True)
-    return table
 
 
 def _ranges(settings: Sequence[str]) -> dict[str, tuple[float, float]]:
