@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 from contextlib import contextmanager
 from urllib.parse import parse_qs, urlparse
@@ -9,6 +10,7 @@ from urllib.parse import parse_qs, urlparse
 import httpx
 import panel as pn
 import pytest
+from bokeh.util.token import get_token_payload
 from typer.testing import CliRunner
 
 from hustle_sim._version import __version__
@@ -16,6 +18,7 @@ from hustle_sim.cli.main import app as command_line
 from hustle_sim.dashboard import serving
 from hustle_sim.dashboard.access import AccessSettings, access
 from hustle_sim.dashboard.handlers import message_page
+from hustle_sim.dashboard.menu import THEME_COOKIE
 from hustle_sim.dashboard.serving import Serving, exposed
 from hustle_sim.inputs import InputError
 
@@ -83,6 +86,53 @@ def test_an_unknown_address_is_a_page_that_leads_to_the_dashboard(prefix):
         assert "http://" not in missing.text.replace("http://www.w3.org", "")
         assert client.get(f"{prefix}/").status_code == 200
         assert client.get(f"{prefix}/health").status_code == 200
+
+
+def bare(page):
+    """A page without what is each visitor's own: the token, and the names that Bokeh gives to elements."""
+    page = re.sub(r'"token":"[^"]+"', "", page)
+    page = re.sub(r"<link rel=.preload.[^>]*>|<script>addEventListener.*?</script>", "", page)
+    return re.sub(r"\bp\d{4,}\b|[0-9a-f]{8}-[0-9a-f-]{27}", "", page)
+
+
+def token(page):
+    return re.search(r'"token":"([^"]+)"', page)[1]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("prefix", ["", "/tools/hustle"])
+def test_the_page_of_the_next_visitor_is_sent_at_once_with_a_token_of_its_own_and_their_session_follows(prefix):
+    may_build, built = threading.Event(), []
+
+    def page():
+        may_build.wait(60)
+        built.append(1)
+        (may_build.clear if len(built) == 1 else second_is_built.set)()
+        return pn.pane.HTML("the dashboard")
+
+    may_build.set()
+    second_is_built = threading.Event()
+    with running(Serving(prefix=prefix), page=page) as client:
+        first = client.get(f"{prefix}/?scenario=hang")
+        # Building would take a minute: nobody waits for it.
+        second = client.get(f"{prefix}/?scenario=flap", timeout=20)
+        may_build.set()
+        assert (first.status_code, second.status_code) == (200, 200)
+        assert second.headers["cache-control"] == "no-store"
+        assert bare(first.text) == bare(second.text)
+        assert token(first.text) != token(second.text)
+        assert "flap" in str(get_token_payload(token(second.text))["arguments"]["scenario"])
+        assert second_is_built.wait(60)
+        assert client.get(f"{prefix}/health").json()["sessions"] == 2
+
+
+@pytest.mark.real
+def test_each_theme_has_a_first_page_of_its_own():
+    with running(Serving()) as client:
+        pages = [client.get(path).text for path in ("/", "/?theme=dark", "/", "/?theme=dark", "/?theme=mauve")]
+        pages.append(client.get("/", headers={"Cookie": f"{THEME_COOKIE}=dark"}).text)
+    dark = ["theme/dark.css" in page for page in pages]
+    assert dark == [False, True, False, True, False, True]
 
 
 @pytest.mark.real

@@ -86,12 +86,40 @@ def test_a_live_run_has_no_load_and_a_clock():
     assert all(one["clock"] == live.start for one, *_ in data.values())
 
 
+def pane_of(slot, place=0):
+    """The pane with the plot of a run: below the heading, and below the line that says whose it is."""
+    return slot.view[1 + place][-1]
+
+
+def test_a_first_page_says_what_there_is_before_it_has_the_figures(run, original, monkeypatch):
+    monkeypatch.setattr("hustle_sim.dashboard.story._PAUSE_S", 0)
+    story = Story()
+    draw = story.announce(run)
+    assert story.moments[0].facts
+    for name in SHOWN:
+        assert not story.charts.slots[name].is_drawn
+        assert story.charts.slots[name].view.visible
+        assert story.charts.slots[name].view.min_height > 90
+    asyncio.run(draw())
+    assert all(story.charts.slots[name].is_drawn for name in SHOWN)
+    assert all(story.charts.slots[name].view.min_height is None for name in SHOWN)
+
+    late = Story()
+    draw = late.announce(run)
+    asyncio.run(late.show(original))
+    asyncio.run(draw())
+    assert [one.run for one in late._told] == [original]
+    assert "lost" in set(late.charts.slots["outcomes"].data()[0]["bars"]["fate"])
+    for one in (story, late):
+        one.close()
+
+
 def test_another_run_is_sent_into_the_plots_that_are_there(story, original):
-    plots = {name: slot._panes[0].object for name, slot in story.charts.slots.items() if slot.is_drawn}
+    plots = {name: pane_of(slot).object for name, slot in story.charts.slots.items() if slot.is_drawn}
     assert set(plots) == set(SHOWN)
     asyncio.run(story.show(original))
     for name, plot in plots.items():
-        assert story.charts.slots[name]._panes[0].object is plot
+        assert pane_of(story.charts.slots[name]).object is plot
     lost = story.charts.slots["outcomes"].data()[0]["bars"]["fate"]
     assert "lost" in set(lost)
 
@@ -101,7 +129,7 @@ def test_figures_of_a_closed_group_are_neither_made_nor_drawn_before_it_is_opene
     assert set(story.charts.names) == set(SHOWN)
     fold = next(fold for fold, group, _ in story.charts.folds if "load" in group.figures)
     fold.open = True
-    asyncio.run(story._draw_missing())
+    asyncio.run(story.draw_missing())
     assert story.charts.slots["load"].is_drawn
     assert story.charts.missing == ()
 
@@ -111,12 +139,14 @@ def test_a_and_b_stand_under_each_other_and_b_goes_away_again(story, run, origin
     for name in SHOWN:
         slot = story.charts.slots[name]
         assert len(slot.data()) == 2
-        assert slot._holders[1].visible
-        assert "original" in slot._sides[1].object
+        _, first, second = slot.view
+        assert "<b>A</b>" in first[0].object
+        assert "original" in second[0].object
     assert [view.visible for view in story.moments] == [True, True]
     assert story.moments[1].title == "At this moment: B, original"
     asyncio.run(story.show(run, original))
-    assert not story.charts.slots["status"]._holders[1].visible
+    _, only = story.charts.slots["status"].view
+    assert list(only) == [pane_of(story.charts.slots["status"])]
     assert [view.visible for view in story.moments] == [True, False]
 
 

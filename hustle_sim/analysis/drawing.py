@@ -1,8 +1,8 @@
 """What figures are drawn with: parts that make one HoloViews element each, and the frame around them.
 
 Each figure is a ``Figure``: a pure function that makes its data from a run (``figure_data``), and parts that draw
-the data, each one HoloViews element. ``draw(data)`` makes a static overlay, ``live(pipe)`` the same overlay from
-``DynamicMap``s that follow a HoloViews Pipe.
+the data, each one HoloViews element. ``draw(data)`` makes a static overlay, ``live(pipe)`` one whose plots follow a
+HoloViews Pipe.
 
 Drawn for the Bokeh backend; with ``hv.extension("matplotlib")`` loaded first, or ``backend="matplotlib"``, the same
 figures come out as pictures (without hover). Importing this module takes a second or two: HoloViews is large.
@@ -18,10 +18,12 @@ from typing import Any, Literal
 
 import holoviews as hv
 import holoviews.plotting.bokeh
+import numpy as np
 
 from hustle_sim.analysis import palette
 from hustle_sim.analysis.axes import LEGEND, finish_bokeh, finish_matplotlib, titled
 from hustle_sim.analysis.figure_data import Data
+from hustle_sim.analysis.following import Columns, Follower, Source
 from hustle_sim.analysis.palette import Look, Theme
 
 TIME = hv.Dimension("time_s", label="time since start")
@@ -40,14 +42,17 @@ Hook = Callable[[Any, Any], None]
 class Part:
     """One layer of a figure: ``make`` draws one HoloViews element from the data; options are those of each backend.
 
-    ``looks`` are the words that ``by`` (a column) can have: they give colours, and shapes to points.
+    ``columns`` are what a Bokeh plot of that element has in its source. ``looks`` are the words that ``by`` (a column)
+    can have: they give colours, and shapes to points. ``varying``: see ``Source``.
     """
 
     make: Callable[[Data], Any]
+    columns: Callable[[Data], Columns]
     bokeh: Options = field(default_factory=dict)
     matplotlib: Options = field(default_factory=dict)
     by: str = ""
     looks: Mapping[str, Look] = field(default_factory=dict)
+    varying: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +91,18 @@ class Figure:
         *,
         theme: Theme = "light",
         clock: datetime | None = None,
-        legend: bool = True,
         hooks: Sequence[Hook] = (),
         streams: Sequence[hv.streams.Stream] = (),
     ) -> hv.Overlay:
-        """The same figure as an overlay of DynamicMaps: it redraws whenever data is sent into the pipe.
+        """The same figure without a legend, for Bokeh: its plots show whatever is sent into the pipe.
 
         The pipe must hold data already. The axes follow the data, unless the reader has zoomed in. Send to several
-        figures inside ``pn.io.hold()``: one repaint instead of many, and legends that keep their symbols. ``hooks``
-        are called with each HoloViews plot and element after those of the figure itself (let them refer weakly to what
-        must not live for ever); ``streams`` (taps, ranges) tell what the reader does in the frame.
+        figures inside ``pn.io.hold()``: one message instead of many. ``hooks`` are called with each new HoloViews plot
+        and its element after those of the figure itself (let them refer weakly to what must not live for ever);
+        ``streams`` (taps, ranges) tell what the reader does in the frame.
         """
-        layers = [
-            _styled(hv.DynamicMap(_framed(part.make), streams=[pipe]), part, theme, "bokeh")
-            for part in self.parts(theme)
-        ]
+        parts = self.parts(theme)
+        layers = [_styled(part.make(pipe.data), part, theme, "bokeh") for part in parts]
         for stream in streams:
             # One layer stands for the frame: HoloViews loses a stream whose source is the whole overlay.
             stream.source = layers[-1]
@@ -111,7 +113,17 @@ class Figure:
             alive = known()
             return alive.data if alive is not None else {}
 
-        return self._finished(hv.Overlay(layers).collate(), now, legend, clock, hooks)
+        finish = finish_bokeh(self.title, now, None if clock is None else clock.timestamp())
+        follower = Follower([_source(part, theme) for part in parts], finish)
+        pipe.add_subscriber(follower.fill)
+        following = weakref.ref(follower)
+
+        def adopt(plot: Any, _element: Any) -> None:
+            alive = following()
+            if alive is not None:
+                alive.adopt(plot, now())
+
+        return self._finished(hv.Overlay(layers), now, False, clock, [adopt, *hooks])
 
     def _finished(
         self,
@@ -161,9 +173,8 @@ def _static(part: Part, data: Data, theme: Theme, backend: str) -> list[Any]:
     ]
 
 
-def _framed(make: Callable[[Data], Any]) -> Callable[..., Any]:
-    # HoloViews hands the contents of a Pipe over by the name "data".
-    return lambda data: make(data)
+def _source(part: Part, theme: Theme) -> Source:
+    return Source(part.columns, palette.colours(part.looks, theme) if part.by else {}, part.varying)
 
 
 def _styled(layer: Any, part: Part, theme: Theme, backend: str, look: Look | None = None) -> Any:
@@ -182,11 +193,17 @@ _MATPLOTLIB_MARKERS = {
 }  # fmt: skip
 
 
+def columns_of(table: str, *names: str) -> Callable[[Data], Columns]:
+    """Some columns of a table as those of a source."""
+    return lambda data: {name: data[table][name].to_numpy() for name in names}
+
+
 def outages(theme: Theme) -> Part:
     """The shade over the outages."""
     colour = palette.line("outage", theme)
     return Part(
         lambda data: hv.VSpans(data["outages"], kdims=[TIME, UNTIL]),
+        columns_of("outages", TIME.name, UNTIL.name),
         {"color": colour, "alpha": 0.1, "line_alpha": 0, "level": "underlay", "apply_ranges": False},
         {"color": colour, "linewidth": 0, "alpha": 0.1},
     )
@@ -197,6 +214,7 @@ def sentence(height: str, theme: Theme, time: hv.Dimension = TIME) -> Part:
     colour = palette.line("soft", theme)
     return Part(
         lambda data: hv.Labels(data["sentence"], kdims=[time, height], vdims="text"),
+        columns_of("sentence", time.name, height, "text"),
         {"text_color": colour, "text_font_size": "11pt"},
         {"color": colour},
     )
@@ -208,6 +226,7 @@ def line(table: str, name: str, label: str, theme: Theme, colour: str = "line", 
     shade = palette.line("soft" if colour == "soft" else "line", theme)
     return Part(
         lambda data: hv.Curve(data[table], TIME, name, label=label),
+        columns_of(table, TIME.name, name),
         {"color": shade, "line_width": width, "line_dash": dash},
         {"color": shade, "linewidth": width, "linestyle": dash},
     )
@@ -222,8 +241,15 @@ def bars(
 ) -> Part:
     """Bars that stand where they stand in time, each with a sentence of its own."""
     kdims = [times[0], f"{height}_from", times[1], f"{height}_to"]
+
+    def columns(data: Data) -> Columns:
+        values = {str(name): data[table][str(name)].to_numpy() for name in (*kdims, by, "words")}
+        left, bottom, right, top = (values[str(name)] for name in kdims)
+        return {"left": left, "right": right, "bottom": bottom, "top": top, **values, "color": values[by]}
+
     return Part(
         lambda data: hv.Rectangles(data[table], kdims=kdims, vdims=[by, "words"]),
+        columns,
         {"line_alpha": 0, "hover_tooltips": TIP_WORDS, "tools": ["hover"], "show_legend": True},
         {"linewidth": 0},
         by=by,
@@ -233,15 +259,24 @@ def bars(
 
 def points(table: str, kdims: list[Any], vdims: list[str], by: str, looks: Mapping[str, Look], tip: str) -> Part:
     """Points with a shape and a colour for each word of ``by``; ``tip`` is the HTML of their hover."""
+    markers = palette.markers(looks)
+
+    def columns(data: Data) -> Columns:
+        values = {str(name): data[table][str(name)].to_numpy() for name in (*kdims, *vdims)}
+        shapes = np.array([markers.get(word, "circle") for word in values[by]], dtype=object)
+        return {**values, "color": values[by], "marker": shapes}
+
     return Part(
         lambda data: hv.Points(data[table], kdims=kdims, vdims=vdims),
+        columns,
         {
-            "marker": hv.dim(by).categorize(palette.markers(looks), default="circle"), "size": "size", "alpha": 0.6,
+            "marker": hv.dim(by).categorize(markers, default="circle"), "size": "size", "alpha": 0.6,
             "line_width": 1.2, "tools": ["hover"], "hover_tooltips": tip, "show_legend": True,
         },
         {"s": 20, "alpha": 0.6},
         by=by,
         looks=looks,
+        varying=("marker", "size"),
     )  # fmt: skip
 
 

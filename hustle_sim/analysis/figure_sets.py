@@ -10,9 +10,10 @@ import numpy as np
 from hustle_sim.analysis import palette
 from hustle_sim.analysis.density import density_data, is_dense
 from hustle_sim.analysis.difference import on_common_axes
-from hustle_sim.analysis.drawing import TIME, Figure, Part, bars, line, outages, sentence
+from hustle_sim.analysis.drawing import TIME, Figure, Part, bars, columns_of, line, outages, sentence
 from hustle_sim.analysis.figure_data import Data
 from hustle_sim.analysis.figures import FIGURES
+from hustle_sim.analysis.following import Columns
 from hustle_sim.analysis.more_data import heartbeat_data, rush_data, waiting_data
 from hustle_sim.analysis.palette import Theme
 from hustle_sim.inputs import InputError, closest
@@ -36,12 +37,14 @@ def _rush_parts(theme: Theme) -> tuple[Part, ...]:
         line("rate", "per_s", "busiest 10 s", theme, width=1),
         Part(
             lambda data: hv.Points(data["peaks"], kdims=[TIME, "per_s"], vdims=["text"]),
+            columns_of("peaks", "time_s", "per_s", "text"),
             {"color": colour, "marker": "inverted_triangle", "size": 9, "tools": ["hover"],
              "hover_tooltips": "recovery peak: @text the rate before the outage"},
             {"color": colour, "marker": "v", "s": 30},
         ),
         Part(
             lambda data: hv.Labels(data["peaks"], kdims=[TIME, "per_s"], vdims="text"),
+            columns_of("peaks", "time_s", "per_s", "text"),
             {"text_color": colour, "text_font_size": "9pt", "text_baseline": "bottom", "yoffset": 0},
             {"color": colour, "size": 8, "verticalalignment": "bottom"},
         ),
@@ -81,9 +84,19 @@ def _image(table: str, ramp: list[str]) -> Part:
             rtol=1,
         )  # fmt: skip
 
+    def columns(data: Data) -> Columns:
+        left, bottom, right, top = data[table]["bounds"]
+        return {
+            "x": [left], "y": [bottom], "dw": [right - left], "dh": [top - bottom],
+            "image": [data[table]["shade"].astype(np.float32)],
+            f"{table}_number": [data[table]["number"].astype(np.int32)],
+        }  # fmt: skip
+
     common = {"cmap": ramp, "clim": (0.1, 1), "clipping_colors": {"min": "#00000000"}}
     tip = f"@{table}_number {table} here"
-    return Part(make, {**common, "tools": ["hover"], "hover_tooltips": tip}, {**common, "interpolation": "nearest"})
+    return Part(
+        make, columns, {**common, "tools": ["hover"], "hover_tooltips": tip}, {**common, "interpolation": "nearest"}
+    )
 
 
 HEARTBEAT = Figure("heartbeat", "Health checks", "", 90, heartbeat_data, _heartbeat_parts)

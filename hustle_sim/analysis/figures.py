@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import holoviews as hv
+import numpy as np
 
 from hustle_sim.analysis import figure_data, palette
 from hustle_sim.analysis.drawing import (
@@ -25,6 +26,8 @@ from hustle_sim.analysis.drawing import (
     points,
     sentence,
 )
+from hustle_sim.analysis.figure_data import Data
+from hustle_sim.analysis.following import Columns
 from hustle_sim.analysis.palette import Theme
 
 if TYPE_CHECKING:
@@ -102,6 +105,7 @@ def _queue_parts(theme: Theme) -> tuple[Part, ...]:
         outages(theme),
         Part(
             lambda data: hv.Area(data["depth"], TIME, "depth"),
+            _under_depth,
             {"color": soft, "fill_alpha": 0.25, "line_color": soft},
             {"facecolor": soft, "alpha": 0.25},
         ),
@@ -109,6 +113,12 @@ def _queue_parts(theme: Theme) -> tuple[Part, ...]:
         line("most", "depth", "queue is full", theme, "soft", dash="dotted"),
         sentence("depth", theme),
     )
+
+
+def _under_depth(data: Data) -> Columns:
+    """There along nothing, and back along the depth."""
+    time_s, depth = data["depth"]["time_s"].to_numpy(), data["depth"]["depth"].to_numpy(np.float64)
+    return {"x": np.concatenate([time_s, time_s[::-1]]), "y": np.concatenate([np.zeros(len(depth)), depth[::-1]])}
 
 
 def _outcomes_parts(theme: Theme) -> tuple[Part, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 import param
+from panel.io.resources import LOCAL_DIST
 
 from hustle_sim.dashboard import styles
 from hustle_sim.dashboard.coach_page import CoachPage
@@ -174,6 +175,9 @@ class App(pn.viewable.Viewer):
 
 def create_app() -> pmui.Page:
     """The page for a new visitor; a page that says so if it could not be built."""
+    if pn.state.curdoc is not None:
+        # Panel says where style sheets are when it makes a page of HTML, for which nobody waits here.
+        pn.state.curdoc.template_variables["dist_url"] = LOCAL_DIST
     try:
         return make_app()
     except Exception:

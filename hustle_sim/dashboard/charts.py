@@ -8,10 +8,9 @@ sent.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -56,6 +55,9 @@ GROUPS = (
 SHOWN = tuple(name for group in GROUPS if group.is_open for name in group.figures)
 """The figures that are open on a first visit."""
 
+AT_SIGHT = ("heartbeat", "status", "latency")
+"""Those of them that fill a first screen."""
+
 _LOOKS: Mapping[str, tuple[str, str, Mapping[str, Look]]] = {
     "heartbeat": ("bars", "beat", palette.HEARTBEAT),
     "status": ("bands", "status", palette.STATUS),
@@ -81,8 +83,8 @@ _LINES = {
 Clicked = Callable[[str, int, float, float], None]
 """Called with the figure's slot, the run's place (0 or 1), and where on the axes."""
 
-Build = Callable[[str, int, hv.streams.Pipe, Theme], Any]
-"""Makes the figure of a slot and a run's place that follows a pipe."""
+Build = Callable[[str, int, Theme, hv.streams.Pipe], Any]
+"""Makes the figure of a slot and a run's place, in a theme, that follows a pipe."""
 
 Zoomed = Callable[[int, tuple[float, float], tuple[float, float]], None]
 """Called with the run's place and the ranges of time and of height that a density shows now."""
@@ -144,94 +146,125 @@ def _note(datas: Sequence[Data]) -> str:
     return "".join(f" <em>({escape(str(data['note']))})</em>" for data in datas if data["note"])
 
 
+class Plot:
+    """One run's plot in a slot, with a line above it that says whose it is when there are two."""
+
+    def __init__(self, name: str) -> None:
+        self._pipe: hv.streams.Pipe | None = None
+        self._side: pn.pane.HTML | None = None
+        self._pane = pn.pane.HoloViews(None, linked_axes=True, backend="bokeh", sizing_mode="stretch_width", margin=0)
+        self.view = pn.Column(self._pane, sizing_mode="stretch_width", margin=0, css_classes=[f"figure-{name}"])
+
+    @property
+    def data(self) -> Data | None:
+        """What is drawn."""
+        return None if self._pipe is None else self._pipe.data
+
+    def is_of(self, data: Data) -> bool:
+        """Whether the plot that is there can show these data."""
+        now = self.data
+        return now is not None and bool(now["figure"] == data["figure"] and now["clock"] == data["clock"])
+
+    def name(self, words: str) -> None:
+        """Say whose it is, as HTML; nothing takes the line away."""
+        if not words and self._side is not None:
+            self.view.remove(self._side)
+            self._side = None
+        elif words and self._side is None:
+            self._side = pn.pane.HTML(
+                words, sizing_mode="stretch_width", margin=0, stylesheets=[styles.TEXT, _SIDE_CSS]
+            )
+            self.view.insert(0, self._side)
+        elif self._side is not None:
+            self._side.object = words
+
+    def send(self, data: Data) -> bool:
+        """Show other data; returns whether the plot that is there could."""
+        if self._pipe is None or not self.is_of(data):
+            return False
+        self._pipe.send(data)
+        return True
+
+    def build(self, data: Data, build: Callable[[hv.streams.Pipe], Any]) -> None:
+        """Draw a new figure, which follows a pipe."""
+        self._pipe = hv.streams.Pipe(data=dict(data))
+        self._pane.object = build(self._pipe)
+
+    def forget(self) -> None:
+        """Build anew the next time."""
+        self._pipe = None
+
+
 class Slot:
-    """The place of one figure: a heading, and a plot for each run."""
+    """The place of one figure: a heading, and a plot for each run. What was never shown costs nothing."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._pipes: dict[int, hv.streams.Pipe] = {}
-        self._head = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, stylesheets=[styles.TEXT, _LEGEND_CSS])
-        self._sides = [
-            pn.pane.HTML("", visible=False, sizing_mode="stretch_width", margin=0, stylesheets=[styles.TEXT, _SIDE_CSS])
-            for _ in range(2)
-        ]
-        self._panes = [
-            pn.pane.HoloViews(None, linked_axes=True, backend="bokeh", sizing_mode="stretch_width", margin=0)
-            for _ in range(2)
-        ]
-        # A HoloViews pane with a plot in it can't be hidden itself.
-        self._holders = [
-            pn.Column(
-                pane, sizing_mode="stretch_width", margin=0, visible=False, css_classes=[f"figure-{name}{'-b' * place}"]
-            )
-            for place, pane in enumerate(self._panes)
-        ]  # fmt: skip
+        self._head: pn.pane.HTML | None = None
+        self._plots: list[Plot] = []
         self.view = pn.Column(
-            self._head, self._sides[0], self._holders[0], self._sides[1], self._holders[1],
-            sizing_mode="stretch_width", margin=(0, 0, 12, 0), stylesheets=[styles.PANEL], visible=False,
-        )  # fmt: skip
+            sizing_mode="stretch_width", margin=(0, 0, 12, 0), stylesheets=[styles.PANEL], visible=False
+        )
 
     @property
     def is_drawn(self) -> bool:
         """Whether there is a plot."""
-        return bool(self._pipes)
+        return bool(self.data())
 
     def can_show(self, datas: Sequence[Data]) -> bool:
         """Whether the plots that are there are all that is needed."""
-        return len(datas) == len(self._pipes) and all(self._is_of(place, data) for place, data in enumerate(datas))
+        alike = len(datas) == len(self._plots)
+        return alike and all(plot.is_of(data) for plot, data in zip(self._plots, datas, strict=True))
 
     def show(self, datas: Sequence[Data], labels: Sequence[str], theme: Theme, build: Build) -> None:
         """Send data into the plots, or build those that are missing."""
-        self._head.object = legend(self.name, datas, theme)
-        for place, pane in enumerate(self._panes):
-            there = place < len(datas)
-            if there and len(datas) > 1:
-                note = _note(datas[place : place + 1]) if place else ""
-                self._sides[place].object = f"<p><b>{'AB'[place]}</b> {escape(labels[place])}{note}</p>"
-            self._sides[place].visible = there and len(datas) > 1
-            if not there:
-                self._drop(place)
-                continue
-            data = datas[place]
-            if self._is_of(place, data):
-                self._pipes[place].send(data)
-                continue
-            self._pipes[place] = hv.streams.Pipe(data=dict(data))
-            pane.object = build(self.name, place, self._pipes[place], theme)
-            self._holders[place].visible = True
-        self.view.visible = bool(datas)
+        self._say(legend(self.name, datas, theme))
+        self.view.min_height = None
+        while len(self._plots) > len(datas):
+            self.view.remove(self._plots.pop().view)
+        for place, data in enumerate(datas):
+            if place == len(self._plots):
+                self._plots.append(Plot(f"{self.name}{'-b' * place}"))
+                self.view.append(self._plots[place].view)
+            note = _note([data]) if place else ""
+            whose = f"<p><b>{'AB'[place]}</b> {escape(labels[place])}{note}</p>" if len(datas) > 1 else ""
+            self._plots[place].name(whose)
+            if not self._plots[place].send(data):
+                self._plots[place].build(data, partial(build, self.name, place, theme))
+        self.view.visible = True
+
+    def announce(self, datas: Sequence[Data], theme: Theme) -> None:
+        """Say what will be drawn here, and keep its place."""
+        self._say(legend(self.name, datas, theme))
+        self.view.min_height = sum(EVERY[str(data["figure"])].height for data in datas) + _HEAD_PX
+        self.view.visible = True
 
     def forget(self) -> None:
         """Build anew the next time."""
-        self._pipes = {}
+        for plot in self._plots:
+            plot.forget()
 
     def clear(self) -> None:
         """Take the plots away: nothing fills them."""
         self.view.visible = False
-        for place in range(len(self._panes)):
-            self._drop(place)
+        self.view.clear()
+        self._head, self._plots = None, []
 
     def resend(self, place: int, data: Data) -> None:
         """Send other data of the same figure, if it is still that figure."""
-        if self._is_of(place, data):
-            self._pipes[place].send(data)
+        self._plots[place].send(data)
+
+    def _say(self, words: str) -> None:
+        if self._head is None:
+            self._head = pn.pane.HTML(
+                words, sizing_mode="stretch_width", margin=0, stylesheets=[styles.TEXT, _LEGEND_CSS]
+            )
+            self.view.append(self._head)
+        self._head.object = words
 
     def data(self) -> list[Data]:
         """What is drawn."""
-        return [self._pipes[place].data for place in sorted(self._pipes)]
-
-    def _is_of(self, place: int, data: Data) -> bool:
-        """Whether the plot that is there can show these data."""
-        if place not in self._pipes:
-            return False
-        now = self._pipes[place].data
-        return bool(now["figure"] == data["figure"] and now["clock"] == data["clock"])
-
-    def _drop(self, place: int) -> None:
-        self._pipes.pop(place, None)
-        if self._panes[place].object is not None:
-            self._panes[place].object = None
-            self._holders[place].visible = False
+        return [plot.data for plot in self._plots if plot.data is not None]
 
 
 class RunCharts(pn.viewable.Viewer):
@@ -280,7 +313,7 @@ class RunCharts(pn.viewable.Viewer):
         """Draw what ``drawn`` made; returns whether there are new plots."""
         self._labels = tuple(labels)
         new = [name for name, datas in data.items() if not self.slots[name].can_show(datas)]
-        with together():
+        with pn.io.hold():
             for name in data:
                 if name not in new:
                     self.slots[name].show(data[name], labels, self._theme, self._build)
@@ -288,6 +321,11 @@ class RunCharts(pn.viewable.Viewer):
         for name in new:
             self.slots[name].show(data[name], labels, self._theme, self._build)
         return bool(new)
+
+    def announce(self, data: Mapping[str, Sequence[Data]]) -> None:
+        """Keep the places of figures that are drawn in a moment."""
+        for name, datas in data.items():
+            self.slots[name].announce(datas, self._theme)
 
     def keep_only(self, names: Sequence[str]) -> None:
         """Forget the figures that are not of the run that is shown now."""
@@ -320,13 +358,13 @@ class RunCharts(pn.viewable.Viewer):
 
         return folded
 
-    def _build(self, name: str, place: int, pipe: hv.streams.Pipe, theme: Theme) -> Any:
+    def _build(self, name: str, place: int, theme: Theme, pipe: hv.streams.Pipe) -> Any:
         """A figure that follows a pipe, and tells of clicks and zooms."""
         one = EVERY[pipe.data["figure"]]
         tap = hv.streams.SingleTap()
         tap.add_subscriber(lambda x, y: self._tapped(name, place, x, y))
         figure = one.live(
-            pipe, theme=theme, clock=pipe.data["clock"], legend=False, streams=[tap],
+            pipe, theme=theme, clock=pipe.data["clock"], streams=[tap],
             hooks=[_hook_of(self, place if one.name == "density" else None)],
         )  # fmt: skip
         return figure.opts(backend_opts=QUIET, backend="bokeh")
@@ -366,16 +404,8 @@ def _hook_of(charts: RunCharts, dense: int | None) -> Callable[[Any, Any], None]
     return finish
 
 
-@contextlib.contextmanager
-def together() -> Iterator[None]:
-    """Changes to many plots as one: one message to the browser, and one search for the models that are used."""
-    document = pn.state.curdoc
-    with contextlib.ExitStack() as stack:
-        if document is not None:
-            stack.enter_context(document.models.freeze())
-        stack.enter_context(pn.io.hold())
-        yield
-
+_HEAD_PX = 60
+"""About the height of a heading with its legend."""
 
 _SIDE_CSS = "p { margin: 6px 0 0; } p b { color: var(--mui-palette-text-primary); } em { font-style: normal; }"
 

@@ -12,10 +12,10 @@ from http.client import responses
 from typing import Any
 
 import jinja2
-from panel.io.server import DocHandler
 from tornado.web import HTTPError, RequestHandler
 
 from hustle_sim._version import __version__
+from hustle_sim.dashboard.first_page import FirstPage
 from hustle_sim.dashboard.icon import ICON
 from hustle_sim.dashboard.lifetime import is_broken
 
@@ -71,7 +71,7 @@ class NotFound(RequestHandler):
         self.finish(message_page("Not found", UNKNOWN, f"{server.prefix}/", detail=self.request.path))
 
 
-class PageHandler(DocHandler):
+class PageHandler(FirstPage):
     """The dashboard itself; one that can't be built is an HTTP error with a page that a person can read."""
 
     async def get_session(self) -> Any:

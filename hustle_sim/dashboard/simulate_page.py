@@ -159,18 +159,20 @@ class SimulatePage(pn.viewable.Viewer):
     def _begin(self, choice: Choice, wrong: str) -> None:
         """Show what the address asks for, or what is wrong with it; the first visit's run is there at once."""
         self.state.refuse(wrong)
+        draw = None
         if choice == default_choice() and self.state.at_once():
             results = self.state.results
             self._label(results)
-            self.story.show_at_once(results.mine)
+            draw = self.story.announce(results.mine)
             self.take_home.shown += 1
 
         async def loaded() -> None:
-            if self.state.results is None:
+            if draw is None:
                 self._changed()
                 self.state.refuse(wrong)
             else:
                 self._write(choice)
+                await draw()
 
         pn.state.onload(loaded)
 

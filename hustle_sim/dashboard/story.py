@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -25,7 +25,7 @@ from hustle_sim.analysis.palette import Theme
 from hustle_sim.analysis.stops import Stops
 from hustle_sim.analysis.timeline import Timeline
 from hustle_sim.dashboard import styles
-from hustle_sim.dashboard.charts import RunCharts, drawn, together
+from hustle_sim.dashboard.charts import AT_SIGHT, RunCharts, drawn
 from hustle_sim.dashboard.moment_view import MomentView
 from hustle_sim.dashboard.playhead import PlayHead
 from hustle_sim.dashboard.why import Why
@@ -41,6 +41,9 @@ _numbers = count(1)
 
 TALKATIVE = 50_000
 """Messages up to which their words are drawn again for the chat; beyond, they have neutral ones."""
+
+
+_PAUSE_S = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +133,51 @@ class Story(pn.viewable.Viewer):
         data = await asyncio.to_thread(drawn, runs, wanted)
         if ticket != self._latest:
             return
+        self.charts.keep_only(tuple(data))
         self._draw(data, labels)
         ready = await asyncio.to_thread(self._ready, runs, labels)
         if ticket == self._latest:
             self._tell(ready)
 
     def show_at_once(self, mine: Run, other: Run | None = None) -> None:
-        """The same without a loop: for a notebook, and for a first page whose run is there already."""
+        """The same without a loop: for a notebook."""
         self._take()
         runs = [mine] if other is None else [mine, other]
         labels = labels_of(runs)
         self._draw(drawn(runs, self.charts.names), labels)
         self._tell(self._ready(runs, labels))
+
+    def announce(self, mine: Run) -> Callable[[], Awaitable[None]]:
+        """Show a run with the places of its figures; what is returned draws them, those in sight first.
+
+        For a first page whose run is there already: what is said of it can be read while the figures are made.
+        """
+        ticket, labels = self._take(), labels_of([mine])
+        data = drawn([mine], self.charts.names)
+        self.charts.announce(data)
+        self._view.visible = True
+        self._tell(self._ready([mine], labels))
+
+        async def draw() -> None:
+            for part in (AT_SIGHT, tuple(name for name in data if name not in AT_SIGHT)):
+                if ticket != self._latest:
+                    return
+                self._draw({name: data[name] for name in part if name in data}, labels)
+                # The browser is busy with these for about so long; what is out of sight would hold them up.
+                await asyncio.sleep(_PAUSE_S)
+
+        return draw
+
+    async def draw_missing(self) -> None:
+        """Draw the figures of the open groups that are not there yet."""
+        missing, asked = self.charts.missing, list(self._told)
+        if not missing or not asked:
+            return
+        data = await asyncio.to_thread(drawn, [one.run for one in asked], missing)
+        if asked != self._told:
+            return
+        if self.charts.show(data, [one.label for one in asked]):
+            self.playhead.drawn += 1
 
     def close(self) -> None:
         """Let go of the plots and runs."""
@@ -162,8 +198,7 @@ class Story(pn.viewable.Viewer):
         clients = [view.client for view in self.moments]
         return [told(run, label, clients[place]) for place, (run, label) in enumerate(zip(runs, labels, strict=True))]
 
-    def _draw(self, data: dict[str, list[Data]], labels: Sequence[str]) -> None:
-        self.charts.keep_only(tuple(data))
+    def _draw(self, data: Mapping[str, list[Data]], labels: Sequence[str]) -> None:
         built = self.charts.show(data, labels)
         self._view.visible = True
         if built:
@@ -263,22 +298,11 @@ class Story(pn.viewable.Viewer):
         now = self.charts.slots["latency"].data()
         if place < len(now):
             kept = {name: now[place][name] for name in ("limits", "end_s", "figure", "clock")}
-            with together():
+            with pn.io.hold():
                 self.charts.slots["latency"].resend(place, {**data, **kept})
 
     def _opened(self) -> None:
-        pn.state.execute(self._draw_missing)
-
-    async def _draw_missing(self) -> None:
-        """Draw what was opened and is not there yet."""
-        missing, asked = self.charts.missing, list(self._told)
-        if not missing or not asked:
-            return
-        data = await asyncio.to_thread(drawn, [one.run for one in asked], missing)
-        if asked != self._told:
-            return
-        if self.charts.show(data, [one.label for one in asked]):
-            self.playhead.drawn += 1
+        pn.state.execute(self.draw_missing)
 
     def _paint(self) -> None:
         if self._page is None:

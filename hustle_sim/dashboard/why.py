@@ -288,7 +288,7 @@ class Why(pn.viewable.Viewer):
             self.picker.about = f"{about} Long waits are drawn shorter than they were; the marks say the times.".strip()
         if self._pipe is None:
             self._pipe = hv.streams.Pipe(data=data)
-            drawn = WATERFALL.live(self._pipe, theme=self._theme, legend=False)
+            drawn = WATERFALL.live(self._pipe, theme=self._theme)
             self._picture.object = drawn.opts(backend_opts=QUIET, backend="bokeh")
         else:
             self._pipe.send(data)
