@@ -223,6 +223,7 @@ def test_a_downloaded_scenario_is_brought_back_by_hand_and_a_broken_file_is_a_se
     page = editing(visitor)
     outage(page).press("PageUp")
     expect(chosen(page)).to_have_text(re.compile("edited"))
+    expect(toml(page)).to_contain_text("edited")
     edited = written(page)
     with page.expect_download() as saved:
         press(page, "Download")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import logging
@@ -17,6 +18,8 @@ import bokeh.server.urls
 import panel as pn
 from bokeh.settings import settings as bokeh_settings
 from tornado.ioloop import IOLoop
+from tornado.iostream import StreamClosedError
+from tornado.websocket import WebSocketClosedError
 
 from hustle_sim.dashboard.access import Access, AccessSettings, Auth, access
 from hustle_sim.dashboard.app import TITLE, create_app
@@ -110,6 +113,7 @@ def serve(
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+    server.io_loop.asyncio_loop.set_exception_handler(_complain)
     warm_up()
     server.start()
     server.io_loop.add_callback(ready)
@@ -118,6 +122,12 @@ def serve(
     finally:
         workshop().close()
         server.stop()
+
+
+def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody handled, but not that a tab was closed while something was written to it."""
+    if not isinstance(context.get("exception"), WebSocketClosedError | StreamClosedError):
+        loop.default_exception_handler(context)
 
 
 def bound(serving: Serving, settings: AccessSettings | None = None) -> Any:
