@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, sync_playwright
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, Route, expect, sync_playwright
 
 ROOT = Path(__file__).parent.parent
 WAIT_MS = 120_000
@@ -32,6 +33,16 @@ _NOT_OURS = ("GL Driver Message", "WebGL", "swiftshader", "willReadFrequently")
 def chromium() -> str | None:
     """The system's Chromium."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+MARKS = [
+    pytest.mark.browser,
+    pytest.mark.real,
+    pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no Chromium is installed"),
+]
+"""What every file of tests in a browser has as its ``pytestmark``."""
+
+expect.set_options(timeout=WAIT_MS)
 
 
 def free_port() -> int:
@@ -190,3 +201,19 @@ DRAWN = """
 }
 """
 """Whether there is a canvas inside an element on which more than a few colours are drawn."""
+
+
+def drawn(page: Page, selector: str) -> None:
+    """Wait until something is drawn inside the element."""
+    element = page.locator(selector)
+    expect(element).to_be_visible()
+    page.wait_for_function(DRAWN, arg=element.element_handle(), timeout=WAIT_MS)
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def card(page: Page, name: str) -> Locator:
+    """The card of a metric."""
+    return page.locator(f'.card[data-metric="{name}"]')

@@ -8,19 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from browser import DRAWN, WAIT_MS
+from browser import drawn, press
 from playwright.sync_api import Page, expect
-
-
-def drawn(page: Page, selector: str) -> None:
-    """Wait until something is drawn inside the element."""
-    element = page.locator(selector)
-    expect(element).to_be_visible()
-    page.wait_for_function(DRAWN, arg=element.element_handle(), timeout=WAIT_MS)
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
 
 
 def simulate(page: Page) -> None:

@@ -1,57 +1,11 @@
 """The dashboard in a real Chromium, on a real server: drawn, usable, quiet, and at home."""
 
-import os
-
-import pytest
-from browser import DRAWN, WAIT_MS, browsers, chromium, served, visit
+from browser import MARKS, card, drawn, served, visit
 from playwright.sync_api import expect
 
 from hustle_sim.dashboard.charts import SHOWN
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.real,
-    pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no Chromium is installed"),
-]
-
-expect.set_options(timeout=WAIT_MS)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("served")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsers() as running:
-        yield running
-
-
-@pytest.fixture
-def visitor(browser, server):
-    """A visitor who, at the end, has heard no complaint and was sent to no stranger."""
-    with visit(browser, server.url) as someone:
-        yield someone
-        assert someone.strangers == []
-        assert someone.complaints == []
-
-
-def card(page, name):
-    return page.locator(f'.card[data-metric="{name}"]')
-
-
-def drawn(page, selector):
-    """Wait until something is drawn inside the element."""
-    element = page.locator(selector)
-    expect(element).to_be_visible()
-    handle = element.element_handle()
-    page.wait_for_function(DRAWN, arg=handle, timeout=WAIT_MS)
-
-
-def press(page, name):
-    page.get_by_role("button", name=name, exact=True).click()
+pytestmark = MARKS
 
 
 def test_a_first_visit_shows_a_finished_run_with_every_figure_drawn(visitor):

@@ -1,22 +1,14 @@
 """Every place with something to show: axe-core finds nothing serious in either theme, and it fits a phone."""
 
-import os
-
 import axe
 import pytest
-from browser import WAIT_MS, browsers, chromium, served, visit
+from browser import MARKS, served, visit
 from playwright.sync_api import expect
 from scenes import SCENES
 
 from hustle_sim.dashboard.app import PLACES
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.real,
-    pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no Chromium is installed"),
-]
-
-expect.set_options(timeout=WAIT_MS)
+pytestmark = MARKS
 
 WIDTHS = (390, 768, 1100, 1920)
 
@@ -25,12 +17,6 @@ WIDTHS = (390, 768, 1100, 1920)
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     with served(folder, HUSTLE_STORE=str(folder / "queue.sqlite3")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsers() as running:
         yield running
 
 

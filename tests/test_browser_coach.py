@@ -1,22 +1,15 @@
 """The coach's place in a real Chromium: a chat through an outage and out of it again."""
 
 import json
-import os
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from browser import WAIT_MS, browsers, chromium, served, visit
+from browser import MARKS, served, visit
 from playwright.sync_api import expect
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.real,
-    pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no Chromium is installed"),
-]
-
-expect.set_options(timeout=WAIT_MS)
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +19,6 @@ def server(tmp_path_factory):
         yield running
         # That a page was left in the middle of a message is the web server's complaint, not ours.
         assert not [line for line in running.output if "/hustle_sim/" in line], running.output
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsers() as running:
-        yield running
-
-
-@pytest.fixture
-def visitor(server, browser):
-    with visit(browser, server.url) as somebody:
-        yield somebody
-        assert somebody.complaints == []
-        assert somebody.strangers == []
 
 
 class Replies(BaseHTTPRequestHandler):

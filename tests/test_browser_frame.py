@@ -6,38 +6,11 @@ import signal
 import subprocess
 import sys
 
-import pytest
-from browser import ROOT, WAIT_MS, browsers, chromium, free_port, served, visit
+from browser import MARKS, ROOT, free_port, served, visit
 from playwright.sync_api import expect
 from proxy import proxied
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.real,
-    pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no Chromium is installed"),
-]
-
-expect.set_options(timeout=WAIT_MS)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("served")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsers() as running:
-        yield running
-
-
-@pytest.fixture
-def visitor(browser, server):
-    with visit(browser, server.url) as someone:
-        yield someone
-        assert someone.strangers == []
-        assert someone.complaints == []
+pytestmark = MARKS
 
 
 def here(page, place):

@@ -1,25 +1,18 @@
 """The Live place in a real Chromium: targets watched, broken, walked away from and come back to."""
 
-import os
 import re
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
-from browser import DRAWN, WAIT_MS, browsers, chromium, served, visit
+from browser import MARKS, drawn, press, served, visit
 from playwright.sync_api import expect
 
 from hustle_sim.analysis import Run
 from hustle_sim.simulation import Scenario
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.real,
-    pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no Chromium is installed"),
-]
-
-expect.set_options(timeout=WAIT_MS)
+pytestmark = MARKS
 
 NOWHERE = "http://127.0.0.1:9"
 LONG_MS = 120_000
@@ -28,12 +21,6 @@ LONG_MS = 120_000
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     with served(tmp_path_factory.mktemp("served"), XDG_DATA_HOME=str(tmp_path_factory.mktemp("data"))) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsers() as running:
         yield running
 
 
@@ -55,10 +42,6 @@ def visitor(browser, server, long_visitor):
         assert someone.complaints == []
 
 
-def press(page, name):
-    page.get_by_role("button", name=name, exact=True).click()
-
-
 def watch(page, url, every):
     field = page.get_by_label("Backend URL")
     field.fill(url)
@@ -78,12 +61,6 @@ def indicator(page, name):
 
 def tab(page, name):
     page.get_by_role("tab", name=name).click()
-
-
-def drawn(page, selector):
-    element = page.locator(selector)
-    expect(element).to_be_visible()
-    page.wait_for_function(DRAWN, arg=element.element_handle(), timeout=WAIT_MS)
 
 
 def test_at_first_nothing_is_watched_and_a_click_or_a_key_on_the_indicator_probes_now(visitor):

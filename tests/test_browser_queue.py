@@ -6,20 +6,13 @@ import os
 import threading
 from pathlib import Path
 
-import pytest
-from browser import WAIT_MS, browsers, chromium, served, visit
+from browser import MARKS, browsers, served, visit
 from playwright.sync_api import expect
 
 from hustle_sim.live.settings import wall_time
 from hustle_sim.resilience import Item, ItemState, SQLiteStore
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.real,
-    pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no Chromium is installed"),
-]
-
-expect.set_options(timeout=WAIT_MS)
+pytestmark = MARKS
 
 TEXTS = {
     ItemState.READY: "How do I centre a div?",

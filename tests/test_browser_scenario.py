@@ -1,46 +1,14 @@
 """Choosing and editing a scenario in a real Chromium: by hand, by keyboard, by file."""
 
-import os
 import re
 import tomllib
 
-import pytest
-from browser import WAIT_MS, browsers, chromium, served, visit
+from browser import MARKS, press, visit
 from playwright.sync_api import expect
 
 from hustle_sim.simulation.scenario import Scenario
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.real,
-    pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no Chromium is installed"),
-]
-
-expect.set_options(timeout=WAIT_MS)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("served")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsers() as running:
-        yield running
-
-
-@pytest.fixture
-def visitor(browser, server):
-    with visit(browser, server.url) as someone:
-        yield someone
-        assert someone.strangers == []
-        assert someone.complaints == []
-
-
-def press(page, name):
-    page.get_by_role("button", name=name, exact=True).click()
+pytestmark = MARKS
 
 
 def chosen(page):

@@ -1,52 +1,15 @@
 """The Simulate place in a real Chromium: what a visitor does there."""
 
-import os
 import re
 
-import pytest
-from browser import DRAWN, WAIT_MS, browsers, chromium, served, visit
+from browser import DRAWN, MARKS, card, press, visit
 from playwright.sync_api import expect
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.real,
-    pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no Chromium is installed"),
-]
-
-expect.set_options(timeout=WAIT_MS)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("served")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsers() as running:
-        yield running
-
-
-@pytest.fixture
-def visitor(browser, server):
-    """A visitor who, at the end, has heard no complaint and was sent to no stranger."""
-    with visit(browser, server.url) as someone:
-        yield someone
-        assert someone.strangers == []
-        assert someone.complaints == []
-
-
-def card(page, name):
-    return page.locator(f'.card[data-metric="{name}"]')
+pytestmark = MARKS
 
 
 def headline(page):
     return page.locator(".headline h2")
-
-
-def press(page, name):
-    page.get_by_role("button", name=name, exact=True).click()
 
 
 def row(page, name):

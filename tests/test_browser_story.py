@@ -1,22 +1,15 @@
 """A run's story in a real Chromium: every figure, play head, chat, why, A and B, and many attempts as an image."""
 
-import os
 import re
 
 import pytest
-from browser import DRAWN, WAIT_MS, browsers, chromium, served, visit
+from browser import MARKS, drawn, visit
 from playwright.sync_api import TimeoutError as TooLong
 from playwright.sync_api import expect
 
 from hustle_sim.dashboard.charts import GROUPS, SHOWN
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.real,
-    pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no Chromium is installed"),
-]
-
-expect.set_options(timeout=WAIT_MS)
+pytestmark = MARKS
 
 LINES = """
 () => Bokeh.documents.flatMap((doc) => [...doc._all_models.values()])
@@ -31,33 +24,6 @@ SPANS = """
   .filter((spans) => spans?.length).map((spans) => Number(spans[0]))
 """
 """How much time each image shows."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("served")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsers() as running:
-        yield running
-
-
-@pytest.fixture
-def visitor(browser, server):
-    """A visitor who, at the end, has heard no complaint and was sent to no stranger."""
-    with visit(browser, server.url) as someone:
-        yield someone
-        assert someone.strangers == []
-        assert someone.complaints == []
-
-
-def drawn(page, selector):
-    element = page.locator(selector)
-    expect(element).to_be_visible()
-    page.wait_for_function(DRAWN, arg=element.element_handle(), timeout=WAIT_MS)
 
 
 def ready(visitor, **arguments):

@@ -1,22 +1,13 @@
 """The Tune place in a real Chromium: a heat map and a front to click, and the policy that is taken along."""
 
-import os
 import re
 
-import pytest
-from browser import WAIT_MS, browsers, chromium, served, visit
+from browser import MARKS, drawn, press, visit
 from playwright.sync_api import expect
-from scenes import drawn, press
 
 from hustle_sim.tuning.goals import OBJECTIVES
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.real,
-    pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="no Chromium is installed"),
-]
-
-expect.set_options(timeout=WAIT_MS)
+pytestmark = MARKS
 
 SHORT = """
 name = "short"
@@ -26,26 +17,6 @@ at_s = "2m"
 lasts_s = "3m"
 mode = "hang"
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("served")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsers() as running:
-        yield running
-
-
-@pytest.fixture
-def visitor(browser, server):
-    with visit(browser, server.url) as someone:
-        yield someone
-        assert someone.strangers == []
-        assert someone.complaints == []
 
 
 def told(page):

@@ -6,6 +6,7 @@ import socket
 import weakref
 
 import pytest
+from sessions import load
 
 from hustle_sim.dashboard.charts import SHOWN
 from hustle_sim.dashboard.notices import notice_html
@@ -44,7 +45,8 @@ def test_a_port_that_was_asked_for_and_is_taken_is_a_sentence_and_the_usual_one_
         server.unlisten()
 
 
-def test_a_session_that_ends_gives_everything_back():
+def test_a_session_that_ends_gives_everything_back(monkeypatch):
+    monkeypatch.setattr("hustle_sim.dashboard.story._PAUSE_S", 0)
     from holoviews.plotting.bokeh.element import OverlayPlot
     from panel.io.application import build_applications
     from panel.io.session import generate_session
@@ -70,6 +72,7 @@ def test_a_session_that_ends_gives_everything_back():
     for _ in range(3):
         session = generate_session(application)
         document, context = session.document, session.document.session_context
+        load(document)
         assert plots() == before + len(SHOWN)
         for callback in list(document.session_destroyed_callbacks):
             callback(context)

@@ -5,6 +5,7 @@ import gc
 import weakref
 
 import pytest
+from sessions import load
 
 from hustle_sim.dashboard import app as app_module
 from hustle_sim.dashboard.app import PLACES
@@ -33,6 +34,7 @@ def sessions(count, monkeypatch):
     for _ in range(count):
         session = generate_session(application)
         document, context = session.document, session.document.session_context
+        load(document)
         with set_curdoc(document):
             for place in PLACES:
                 theirs["app"][-1]().menu.place = place.name
@@ -59,6 +61,7 @@ def plots():
 def test_sessions_that_visited_every_place_leave_nothing(monkeypatch, tmp_path):
     from hustle_sim.dashboard.simulate_state import warm_up
 
+    monkeypatch.setattr("hustle_sim.dashboard.story._PAUSE_S", 0)
     monkeypatch.setenv("HUSTLE_STORE", str(tmp_path / "queue.sqlite3"))
     for job in warm_up():
         asyncio.run(job.result())

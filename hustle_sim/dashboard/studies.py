@@ -188,12 +188,12 @@ class Studio:
                 else:
                     ending = (kind, told)
         ours.close()
+        _settle(study.future, *ending)
         process.join()
         with self._lock:
             self._running.pop(study, None)
             if self._folder is not None:
                 self._begin()
-        _settle(study.future, *ending)
 
 
 def _settle(future: Future[Any], kind: str, told: Any) -> None:
@@ -227,6 +227,8 @@ def studio() -> Studio:
 
 def _study(theirs: Connection, wish: Wish, cores: int, results: str) -> None:
     """What the process of a study does: it gives way, ends with the server, and tells how far it is."""
+    from hustle_sim.tuning.executors import end_cores
+
     wanted = threading.Event()
     wanted.set()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -250,6 +252,7 @@ def _study(theirs: Connection, wish: Wish, cores: int, results: str) -> None:
 
     theirs.send(_made(wish, cores, results, progress, lambda: not wanted.is_set()))
     theirs.close()
+    end_cores()
 
 
 def _made(

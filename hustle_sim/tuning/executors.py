@@ -76,6 +76,15 @@ class Cores(Executor):
             pool.shutdown(wait=True, kill_workers=True)
 
 
+def end_cores() -> None:
+    """End the processes that wait for another experiment: a process that has some would end only after them."""
+    with _LOCK:
+        pools: list[Any] = list(_POOLS.values())
+        _POOLS.clear()
+    for pool in pools:
+        pool.shutdown(wait=True, kill_workers=True)
+
+
 def _begin_work() -> None:
     # Ctrl-C in a terminal reaches all processes; the one that was started says what is kept, and ends these.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
