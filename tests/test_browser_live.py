@@ -10,6 +10,7 @@ from browser import MARKS, drawn, press, served, visit
 from playwright.sync_api import expect
 
 from hustle_sim.analysis import Run
+from hustle_sim.dashboard.charts import SHOWN
 from hustle_sim.simulation import Scenario
 
 pytestmark = MARKS
@@ -262,7 +263,7 @@ def test_nothing_is_sent_to_a_place_that_nobody_sees(visitor):
     expect(page.locator(".probes p")).to_contain_text("3 probes ·")
     assert frames
     page.get_by_role("link", name="Simulate").click()
-    expect(page.locator('.card[data-metric="lost"] .value')).to_be_visible()
+    drawn(page, f".figure-{SHOWN[-1]}")
     page.wait_for_timeout(3000)
     seen = len(frames)
     page.wait_for_timeout(6000)

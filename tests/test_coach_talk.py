@@ -243,6 +243,34 @@ class TestCancel:
 
         story(script, policy(request__max_attempts=1, request__late_answer_window_s=0), chat=HANG, health=HANG)
 
+    @pytest.mark.parametrize("late", [False, True])
+    def test_what_is_being_sent_just_then_is_not_sent_again_and_its_answer_is_shown_if_it_comes(self, late):
+        async def script(rig, person):
+            person.talk.send("Hi")
+            for _ in range(400):
+                await person.wait(0.1)
+                if person.conversation.entries()[0].fate == "sending":
+                    break
+            [entry] = person.conversation.entries()
+            assert (entry.fate, look(entry).actions) == ("sending", ("cancel",))
+            person.talk.cancel(entry.key)
+            await person.wait(1)
+            [entry] = person.conversation.entries()
+            assert (entry.fate, look(entry).actions) == ("sending", ())
+            assert "if that fails, it is not sent again" in look(entry).words
+            await person.wait(120)
+            [item] = await rig.store.items()
+            assert item.state is (ItemState.DELIVERED if late else ItemState.CANCELLED)
+            assert person.see() == [("Hi", "late", "done") if late else ("Hi", "fallback", "cancelled")]
+
+        then = ok(6.0) if late else HANG
+        story(
+            script,
+            policy(),
+            chat=lambda now_s: REFUSED if now_s < 20 else then if now_s < 90 else OK,
+            health=down_between(1.0, 20.0),
+        )
+
     def test_in_the_queue_it_is_not_sent_unless_one_wants_it_again(self):
         async def script(rig, person):
             person.talk.send("Hi")

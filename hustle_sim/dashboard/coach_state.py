@@ -55,6 +55,7 @@ class Entry:
     """One message of a person and what stands under it. ``key`` stays when it is sent again under a new id.
 
     ``due_at`` is when the first answer is there at the latest; ``answered_at`` when the bubble got its present text.
+    ``called_off``: the person wants it back, and it was being sent just then.
     """
 
     key: str
@@ -67,6 +68,7 @@ class Entry:
     fate: Fate = "waiting"
     answered_at: float = 0.0
     reason: str = ""
+    called_off: bool = False
 
 
 class Conversation:
@@ -136,13 +138,22 @@ class Conversation:
 
     def settled(self, message_id: str, fate: Fate) -> None:
         """The queue has done what the person asked for: it is ``ready`` again, or ``cancelled``."""
-        self._change(message_id, lambda entry: entry if entry.fate == "done" else replace(entry, fate=fate, reason=""))
+        self._change(
+            message_id,
+            lambda entry: entry if entry.fate == "done" else replace(entry, fate=fate, reason="", called_off=False),
+        )
 
-    def is_withdrawn(self, message_id: str) -> bool:
-        """Whether the person called it off before its first answer."""
+    def call_off(self, message_id: str) -> None:
+        """The person wants a message back that is being sent: it must not be sent again if that fails."""
+        self._change(message_id, lambda entry: replace(entry, called_off=True) if entry.fate in IN_QUEUE else entry)
+
+    def is_called_off(self, message_id: str) -> bool:
+        """Whether the person wants it back: before its first answer, or while it was being sent."""
         with self._lock:
             entry = self._entries.get(self._keys.get(message_id, ""))
-            return entry is not None and entry.message_id == message_id and entry.fate == "withdrawn"
+            if entry is None or entry.message_id != message_id:
+                return False
+            return entry.fate == "withdrawn" or entry.called_off
 
     def to_look_up(self, now: float) -> list[str]:
         """The ids whose state in the queue's store matters now."""
@@ -275,7 +286,7 @@ ACTIONS = {"cancel": "Cancel", "again": "Send again"}
 
 _STILL_TO_COME: dict[Fate, Look] = {
     "ready": Look("◷", "will be sent when the coach is back", "warn", ("cancel",)),
-    "sending": Look("▶", "being sent now", "warn"),
+    "sending": Look("▶", "being sent now", "warn", ("cancel",)),
     "unknown": Look("?", "it was sent, and no answer came: send it again?", "warn", ("again", "cancel")),
     "expired": Look("⬢", "waited too long and was not sent", "bad", ("again",)),
     "dead": Look("◆", "could not be sent", "bad", ("again",)),
@@ -283,6 +294,7 @@ _STILL_TO_COME: dict[Fate, Look] = {
     "unsaved": Look("✕", "not saved: send it again", "bad", ("again",)),
     "withdrawn": Look("–", "you called it off before it was answered", "quiet", ("again",)),
 }
+_CALLED_OFF = Look("▶", "it was being sent when you called it off; if that fails, it is not sent again", "warn")
 _INSTEAD: dict[Source, str] = {"fallback": "Offline answer", "stale": "Older answer to the same question"}
 
 
@@ -298,6 +310,8 @@ def look(entry: Entry) -> Look:
             return Look("↺", "Saved answer: the same question was answered a moment ago", "quiet")
         return Look("✓", f"The coach's answer, after {took}", "good")
     fate = _STILL_TO_COME[entry.fate]
+    if entry.called_off and entry.fate in IN_QUEUE:
+        fate = _CALLED_OFF
     why = _why(entry.reason) if entry.fate in ("dead", "unsaved") else ""
     words = f"{fate.words} ({why})" if why else fate.words
     instead = _INSTEAD.get(entry.source, "")

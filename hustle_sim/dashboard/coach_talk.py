@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import TypeVar
 
-from hustle_sim.dashboard.coach_state import Conversation
+from hustle_sim.dashboard.coach_state import IN_QUEUE, Conversation
 from hustle_sim.live.session import LiveSession
 from hustle_sim.resilience.coach import Reply
 from hustle_sim.resilience.store import Item, ItemState, StoreError
@@ -61,7 +61,7 @@ class Talk:
         calling = self.conversation.calling.get(entry.message_id)
         if entry.fate == "waiting" and calling is not None:
             calling.cancel()
-        elif entry.fate in ("ready", "unknown"):
+        elif entry.fate in IN_QUEUE:
             self._cancel_in_queue(entry.message_id)
 
     def again(self, key: str) -> None:
@@ -100,8 +100,8 @@ class Talk:
 
     def _found(self, asked: list[str], items: list[Item]) -> None:
         for item in items:
-            if item.state is ItemState.READY and self.conversation.is_withdrawn(item.id):
-                # It was called off while it was being saved.
+            if item.state in (ItemState.READY, ItemState.UNKNOWN) and self.conversation.is_called_off(item.id):
+                # It was called off while it was being saved, or sent.
                 self._cancel_in_queue(item.id)
         self.conversation.found(asked, items, self._now())
 
@@ -110,6 +110,7 @@ class Talk:
             if done:
                 self.conversation.settled(message_id, "cancelled")
             else:
+                self.conversation.call_off(message_id)
                 self._seen_version = -1
 
         self._ask(lambda: self.session.cancel(message_id), settle, "called off")
