@@ -35,3 +35,8 @@ def visitor(browser, server):
         yield someone
         assert someone.strangers == []
         assert someone.complaints == []
+
+
+def pytest_collection_modifyitems(items):
+    """What takes longest begins first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: not (item.get_closest_marker("browser") or item.path.suffix == ".ipynb"))

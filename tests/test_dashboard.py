@@ -5,7 +5,9 @@ import gc
 import socket
 import weakref
 
+import panel as pn
 import pytest
+from panel.io.state import set_curdoc
 from sessions import load
 
 from hustle_sim.dashboard.charts import SHOWN
@@ -80,6 +82,35 @@ def test_a_session_that_ends_gives_everything_back(monkeypatch):
         del session, document, context, callback
         assert plots() == before
     assert [page() for page in made] == [None, None, None]
+
+
+def test_what_changes_before_the_whole_page_is_drawn_reaches_the_browser():
+    from panel.io.application import build_applications
+    from panel.io.session import generate_session
+
+    from hustle_sim.dashboard import app as app_module
+    from hustle_sim.dashboard.simulate_state import warm_up
+
+    for job in warm_up():
+        asyncio.run(job.result())
+
+    made = []
+
+    class Remembered(app_module.App):
+        def __init__(self, **params):
+            super().__init__(**params)
+            made.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app_module, "App", Remembered)
+        (application,) = build_applications({"/": app_module.create_app}).values()
+        session = generate_session(application)
+
+    heard = []
+    session.document.on_change(heard.append)
+    with set_curdoc(session.document), pn.io.hold():
+        made[0]._notice.say("something was said early")
+    assert any("omething was said early" in str(getattr(event, "new", "")) for event in heard)
 
 
 def test_a_callback_that_crashes_tells_the_visitor_without_a_traceback():

@@ -19,7 +19,7 @@ from hustle_sim.dashboard import styles
 from hustle_sim.dashboard.coach_page import CoachPage
 from hustle_sim.dashboard.icon import ICON
 from hustle_sim.dashboard.lifeline import Lifeline
-from hustle_sim.dashboard.lifetime import broken, free_at_end
+from hustle_sim.dashboard.lifetime import broken, free_at_end, heard_from_the_start
 from hustle_sim.dashboard.live_page import LivePage
 from hustle_sim.dashboard.mending import Mending
 from hustle_sim.dashboard.menu import THEME_COOKIE, Menu
@@ -199,6 +199,7 @@ def make_app() -> pmui.Page:
     # Panel keeps both for longer than a session: they must not hold what the session owns.
     pn.config.exception_handler = _weakly(app.crashed)
     free_at_end(app.page, app.closers)
+    heard_from_the_start()
     return app.page
 
 

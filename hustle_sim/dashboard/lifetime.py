@@ -34,6 +34,17 @@ def is_broken(document: Any) -> bool:
     return document in _broken
 
 
+def heard_from_the_start() -> None:
+    """Let the browser hear of every change to the current document from the moment that it has it.
+
+    Panel drops what changes before the page says that all of it is drawn, since the document is sent in full "once
+    the session connects"; but it was sent before that, and a control that was moved in between did nothing that
+    anyone saw.
+    """
+    if pn.state.curdoc is not None:
+        pn.state._connected[pn.state.curdoc] = pn.state._loaded[pn.state.curdoc] = True
+
+
 def free_at_end(page: pmui.Page, closers: list[Callable[[], None]]) -> None:
     """Run ``closers`` and release ``page`` when the session of the current document is destroyed."""
     _unwatch(page)
