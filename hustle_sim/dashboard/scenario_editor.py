@@ -160,6 +160,10 @@ class ScenarioEditor(pn.viewable.Viewer):
 
     def show(self, history: History, of: object) -> None:
         """Edit the present of ``history``; ``of`` tells which scenario it is, whatever it is called now."""
+        with pn.io.hold():  # all of it at once, so that no part tells of another scenario than the others
+            self._show(history, of)
+
+    def _show(self, history: History, of: object) -> None:
         scenario, fresh = history.present, self._of != of
         self._history, self._of = history, of
         if fresh:
