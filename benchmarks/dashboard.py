@@ -226,8 +226,9 @@ def large_part(browser: Browser, url: str, quick: bool) -> Iterator[tuple[str, f
     page.locator(".headline h2", has_text="large").wait_for()
     few = 2 if quick else 5
     yield from told("slider to figures, 100,000 attempts, simulated anew", moved(page, few, offset=10))
-    # The same policies again: the runs are known, what is left is to send and draw them.
-    yield from told("slider to figures, 100,000 attempts, run known", moved(page, few, offset=10))
+    # To and fro between the last two: these runs are known, what is left is to send and draw them.
+    known = [took for turn in range(2 * few) for took in moved(page, 1, offset=8 + few + turn % 2)]
+    yield from told("slider to figures, 100,000 attempts, run known", known)
     page.context.close()
 
 
