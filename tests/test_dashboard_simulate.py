@@ -38,7 +38,7 @@ class FakeJob:
 
     def __init__(self, shop, request):
         self.shop, self.request = shop, request
-        self.share = 0.25
+        self.started, self.share = False, 0.25
         self.cancelled = False
         self.task = asyncio.get_running_loop().create_task(self.work())
 
@@ -46,12 +46,14 @@ class FakeJob:
         self.cancelled = self.task.cancel()
 
     async def work(self):
-        self.shop.now += 1
-        self.shop.most = max(self.shop.most, self.shop.now)
-        try:
-            await asyncio.sleep(self.shop.takes_s.get(self.request.seed, 0.1))
-        finally:
-            self.shop.now -= 1
+        async with self.shop.workers:
+            self.started = True
+            self.shop.now += 1
+            self.shop.most = max(self.shop.most, self.shop.now)
+            try:
+                await asyncio.sleep(self.shop.takes_s.get(self.request.seed, 0.1))
+            finally:
+                self.shop.now -= 1
         return self.request.seed
 
     async def result(self):
@@ -68,7 +70,8 @@ class FakeRun:
 
 
 class FakeShop:
-    def __init__(self, takes_s=None, error=None):
+    def __init__(self, takes_s=None, error=None, workers=99):
+        self.workers = asyncio.Semaphore(workers)
         self.takes_s = takes_s or {}
         self.error = error
         self.jobs = []
@@ -126,6 +129,24 @@ def test_where_simulations_take_long_a_dragged_control_starts_one_when_it_rests(
     assert one.shown == [59]
     assert len(shop.jobs) == 4
     assert [job.cancelled for job in shop.jobs] == [True, True, False, False]
+
+
+def test_on_a_busy_server_all_who_drag_something_get_their_share():
+    async def visitor(shop):
+        one = Watched(shop)
+        tasks = []
+        for move in range(60):
+            await asyncio.sleep(1)
+            tasks.append(asyncio.create_task(one.updates.want(chosen(move))))
+        await asyncio.gather(*tasks)
+        return len(one.shown)
+
+    async def main():
+        shop = FakeShop(workers=2)
+        return await asyncio.gather(*(visitor(shop) for _ in range(20)))
+
+    # Two workers make twenty runs a second, and twenty visitors want forty.
+    assert min(run_virtual(main())) >= 20
 
 
 def test_an_older_simulation_is_cancelled_when_a_newer_one_is_asked_for():

@@ -32,9 +32,12 @@ SLOTS = 64
 """Simulations that may wait or run at once in one server."""
 
 _KEPT = 400_000
-_SMALLEST = 10_000
+_SMALLEST = 3_000
 """Results are kept for visitors who ask for the same again: as long as their attempts are not more than ``_KEPT``
 together, where a run counts for ``_SMALLEST`` at least (about 100 MB)."""
+
+_BEGUN = 1e-9
+"""The share that says no more than that a worker is at it."""
 
 _LONG = 4_000
 """Messages, and a quarter of the health checks, from which on a simulation is a long one."""
@@ -68,6 +71,11 @@ class Job:
     def share(self) -> float:
         """How much of its virtual time is done, 0..1."""
         return 1.0 if self._future.done() else self._share()
+
+    @property
+    def started(self) -> bool:
+        """Whether a worker is at it, or was."""
+        return self.share > 0
 
     @property
     def done(self) -> bool:
@@ -311,6 +319,7 @@ def _work(slot: int, number: int, request: Request) -> Run:
     def progress(share: float) -> None:
         _shares[slot] = share
 
+    progress(_BEGUN)
     run = simulate(
         request.scenario,
         request.policy,

@@ -114,6 +114,7 @@ def serve(
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     server.io_loop.asyncio_loop.set_exception_handler(_complain)
+    logging.getLogger("bokeh.server.views.ws").addFilter(_is_news)
     warm_up()
     server.start()
     server.io_loop.add_callback(ready)
@@ -128,6 +129,10 @@ def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what nobody handled, but not that a tab was closed while something was written to it."""
     if not isinstance(context.get("exception"), WebSocketClosedError | StreamClosedError):
         loop.default_exception_handler(context)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return "connection was closed" not in record.getMessage()
 
 
 def bound(serving: Serving, settings: AccessSettings | None = None) -> Any:

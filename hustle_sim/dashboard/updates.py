@@ -25,6 +25,10 @@ logger = logging.getLogger("hustle_sim.dashboard")
 PATIENCE_S = 0.35
 """A simulation that was overtaken may still end within this time of its start; it is quick if it does."""
 
+TURN_S = 3.0
+"""One that was overtaken while it waited for a worker keeps its turn for so long: if all who drag something gave theirs
+up for a newer request, nobody would get anything from a busy server."""
+
 REST_S = 0.4
 """Where simulations are not quick, the next one starts when no newer request has come for this long."""
 
@@ -127,17 +131,19 @@ class Updates:
     async def _made(self, jobs: list[Job]) -> list[Run] | None:
         """The runs, or None if they were overtaken or cancelled first."""
         loop = asyncio.get_running_loop()
-        began_s = loop.time()
+        asked_s = began_s = loop.time()
         runs = asyncio.ensure_future(_all(jobs))
         news = asyncio.ensure_future(self._news.wait())
         try:
             while not runs.done():
-                await asyncio.wait((runs, news), timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
-                if news.done():
-                    left_s = began_s + PATIENCE_S - loop.time() if self._wanted is not None else 0.0
-                    await asyncio.wait((runs,), timeout=max(0.0, left_s))
+                waits_for = (runs,) if news.done() else (runs, news)
+                await asyncio.wait(waits_for, timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
+                now_s = loop.time()
+                if now_s - asked_s <= TURN_S and not all(job.started for job in jobs):
+                    began_s = now_s
+                if news.done() and (self._wanted is None or now_s - began_s > PATIENCE_S):
                     break
-                if not runs.done() and loop.time() - began_s > PATIENCE_S:
+                if not runs.done() and now_s - asked_s > PATIENCE_S:
                     self._tell(sum(job.share for job in jobs) / len(jobs))
             if runs.done():
                 self._quick = loop.time() - began_s <= PATIENCE_S
