@@ -1,5 +1,6 @@
 """``hustle-sim tune``: what it prints and writes, one sentence for bad input, and Ctrl-C that costs nothing."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,10 +10,12 @@ import time
 
 import pandas as pd
 import pytest
+import typer
 from test_cli import hustle  # noqa: F401
 from test_tune import SHORT, at_once  # noqa: F401
 
 from hustle_sim import PRESETS, Policy
+from hustle_sim.cli.experiments import worked
 from hustle_sim.tuning.results import Results
 from hustle_sim.tuning.saved import load_table
 
@@ -126,3 +129,17 @@ def test_ctrl_c_is_one_sentence_with_what_is_kept(tmp_path):
     assert err.strip() == (
         f"hustle-sim: stopped; {kept} simulations are kept in kept, and the same again goes on from there."
     )
+
+
+def test_a_ctrl_c_that_was_lost_is_heard_at_the_next_step(capsys):
+    def work(_results, told):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        told(None)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(typer.Exit) as ended:
+        worked(work, None, None)
+    assert ended.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "stopped; nothing is kept" in capsys.readouterr().err

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -167,16 +170,22 @@ def again(
 
 def worked(work: Callable[[Results, Callable[[Progress], None]], Any], folder: Path | None, out: Path | None) -> Any:
     """Do the work with a progress bar; Ctrl-C says what is kept, and ends with 130. The table is saved in ``out``."""
-    with _interruptible(folder) as results:
+    with _interruptible(folder) as (results, was_pressed):
         from hustle_sim.tuning.results import Results
         from hustle_sim.tuning.table import check_folder
+
+        def told(now: Progress) -> None:
+            # An interrupt that comes while Python tidies up is lost, as it would be in any other library.
+            if was_pressed():
+                raise KeyboardInterrupt
+            bar.update(task, total=now.total, completed=now.done)
 
         if out is not None:
             check_folder(out)
         results.append(Results(folder))
         with progress_bar() as bar:
             task = bar.add_task("simulating", total=None)
-            table = work(results[0], lambda now: bar.update(task, total=now.total, completed=now.done))
+            table = work(results[0], told)
         if out is not None:
             table.save(out)
             err.print(f"Saved in {out}.", markup=False, soft_wrap=True)
@@ -184,16 +193,32 @@ def worked(work: Callable[[Results, Callable[[Progress], None]], Any], folder: P
 
 
 @contextmanager
-def _interruptible(folder: Path | None) -> Iterator[list[Results]]:
-    """One sentence on Ctrl-C; what the block puts into the list is what is kept."""
+def _interruptible(folder: Path | None) -> Iterator[tuple[list[Results], Callable[[], bool]]]:
+    """One sentence on Ctrl-C; what the block puts into the list is what is kept.
+
+    The function tells whether Ctrl-C was pressed.
+    """
     results: list[Results] = []
+    pressed = threading.Event()
+
+    def press(*_: Any) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, press) if is_main else None
     try:
-        yield results
+        yield results, pressed.is_set
     except KeyboardInterrupt:
+        # What was under way is let go as it is.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         kept = f"{sum(map(len, results)):,} simulations are kept in {folder}, and the same again goes on from there"
         words = kept if folder is not None else "nothing is kept: --results FOLDER would keep it"
         err.print(f"hustle-sim: stopped; {words}.", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 def _policies(names: Sequence[str]) -> dict[str, Policy]:
