@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import threading
@@ -192,6 +193,10 @@ def worked(work: Callable[[Results, Callable[[Progress], None]], Any], folder: P
     return table
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    return "was destroyed but it is pending" not in record.getMessage()
+
+
 @contextmanager
 def _interruptible(folder: Path | None) -> Iterator[tuple[list[Results], Callable[[], bool]]]:
     """One sentence on Ctrl-C; what the block puts into the list is what is kept.
@@ -212,6 +217,7 @@ def _interruptible(folder: Path | None) -> Iterator[tuple[list[Results], Callabl
     except KeyboardInterrupt:
         # What was under way is let go as it is.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        logging.getLogger("asyncio").addFilter(_is_news)
         kept = f"{sum(map(len, results)):,} simulations are kept in {folder}, and the same again goes on from there"
         words = kept if folder is not None else "nothing is kept: --results FOLDER would keep it"
         err.print(f"hustle-sim: stopped; {words}.", markup=False, soft_wrap=True)
