@@ -129,7 +129,7 @@ def test_figures_of_a_closed_group_are_neither_made_nor_drawn_before_it_is_opene
     assert set(story.charts.names) == set(SHOWN)
     fold = next(fold for fold, group, _ in story.charts.folds if "load" in group.figures)
     fold.open = True
-    asyncio.run(story.draw_missing())
+    asyncio.run(story._draw_missing())
     assert story.charts.slots["load"].is_drawn
     assert story.charts.missing == ()
 

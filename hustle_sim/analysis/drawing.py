@@ -83,7 +83,7 @@ class Figure:
         """
         drawn_by = backend or hv.Store.current_backend
         layers = [layer for part in self.parts(theme) for layer in _static(part, data, theme, drawn_by)]
-        return self._finished(hv.Overlay(layers), lambda: data, legend, clock)
+        return self._finished(hv.Overlay(layers), lambda: data, legend, clock, [self._finish(lambda: data, clock)])
 
     def live(
         self,
@@ -113,7 +113,7 @@ class Figure:
             alive = known()
             return alive.data if alive is not None else {}
 
-        finish = finish_bokeh(self.title, now, None if clock is None else clock.timestamp())
+        finish = self._finish(now, clock)
         follower = Follower([_source(part, theme) for part in parts], finish)
         pipe.add_subscriber(follower.fill)
         following = weakref.ref(follower)
@@ -123,7 +123,10 @@ class Figure:
             if alive is not None:
                 alive.adopt(plot, now())
 
-        return self._finished(hv.Overlay(layers), now, False, clock, [adopt, *hooks])
+        return self._finished(hv.Overlay(layers), now, False, clock, [finish, adopt, *hooks])
+
+    def _finish(self, data: Callable[[], Data], clock: datetime | None) -> Hook:
+        return finish_bokeh(self.title, data, None if clock is None else clock.timestamp())
 
     def _finished(
         self,
@@ -131,7 +134,7 @@ class Figure:
         data: Callable[[], Data],
         legend: bool,
         clock: datetime | None,
-        hooks: Sequence[Hook] = (),
+        hooks: Sequence[Hook],
     ) -> hv.Overlay:
         now = data()
         common = {
@@ -144,7 +147,7 @@ class Figure:
             **common, responsive=True, height=self.height, legend_position="top", legend_cols=7, legend_opts=LEGEND,
             toolbar="right",
             default_tools=["xpan", "xwheel_zoom", "box_zoom", "reset"], active_tools=["xwheel_zoom"],
-            hooks=[finish_bokeh(self.title, data, start), *hooks], backend="bokeh",
+            hooks=list(hooks), backend="bokeh",
             fontsize={"title": "11pt", "labels": "9pt", "ticks": "8pt"},
         )  # fmt: skip
         if "matplotlib" not in hv.Store.registry:
@@ -242,8 +245,10 @@ def bars(
     """Bars that stand where they stand in time, each with a sentence of its own."""
     kdims = [times[0], f"{height}_from", times[1], f"{height}_to"]
 
+    plain = columns_of(table, *map(str, kdims), by, "words")
+
     def columns(data: Data) -> Columns:
-        values = {str(name): data[table][str(name)].to_numpy() for name in (*kdims, by, "words")}
+        values = plain(data)
         left, bottom, right, top = (values[str(name)] for name in kdims)
         return {"left": left, "right": right, "bottom": bottom, "top": top, **values, "color": values[by]}
 
@@ -260,9 +265,10 @@ def bars(
 def points(table: str, kdims: list[Any], vdims: list[str], by: str, looks: Mapping[str, Look], tip: str) -> Part:
     """Points with a shape and a colour for each word of ``by``; ``tip`` is the HTML of their hover."""
     markers = palette.markers(looks)
+    plain = columns_of(table, *map(str, kdims), *vdims)
 
     def columns(data: Data) -> Columns:
-        values = {str(name): data[table][str(name)].to_numpy() for name in (*kdims, *vdims)}
+        values = plain(data)
         shapes = np.array([markers.get(word, "circle") for word in values[by]], dtype=object)
         return {**values, "color": values[by], "marker": shapes}
 

@@ -176,7 +176,7 @@ def worked(work: Callable[[Results, Callable[[Progress], None]], Any], folder: P
         from hustle_sim.tuning.table import check_folder
 
         def told(now: Progress) -> None:
-            # An interrupt that comes while Python tidies up is lost, as it would be in any other library.
+            # Python drops an exception that comes in a destructor, and with it an interrupt.
             if was_pressed():
                 raise KeyboardInterrupt
             bar.update(task, total=now.total, completed=now.done)

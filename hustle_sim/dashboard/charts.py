@@ -226,11 +226,10 @@ class Slot:
             if place == len(self._plots):
                 self._plots.append(Plot(f"{self.name}{'-b' * place}"))
                 self.view.append(self._plots[place].view)
-            note = _note([data]) if place else ""
-            whose = f"<p><b>{'AB'[place]}</b> {escape(labels[place])}{note}</p>" if len(datas) > 1 else ""
-            self._plots[place].name(whose)
-            if not self._plots[place].send(data):
-                self._plots[place].build(data, partial(build, self.name, place, theme))
+            plot, note = self._plots[place], _note([data]) if place else ""
+            plot.name(f"<p><b>{'AB'[place]}</b> {escape(labels[place])}{note}</p>" if len(datas) > 1 else "")
+            if not plot.send(data):
+                plot.build(data, partial(build, self.name, place, theme))
         self.view.visible = True
 
     def announce(self, datas: Sequence[Data], theme: Theme) -> None:
@@ -254,6 +253,10 @@ class Slot:
         """Send other data of the same figure, if it is still that figure."""
         self._plots[place].send(data)
 
+    def data(self) -> list[Data]:
+        """What is drawn."""
+        return [plot.data for plot in self._plots if plot.data is not None]
+
     def _say(self, words: str) -> None:
         if self._head is None:
             self._head = pn.pane.HTML(
@@ -261,10 +264,6 @@ class Slot:
             )
             self.view.append(self._head)
         self._head.object = words
-
-    def data(self) -> list[Data]:
-        """What is drawn."""
-        return [plot.data for plot in self._plots if plot.data is not None]
 
 
 class RunCharts(pn.viewable.Viewer):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from html import escape
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,8 +20,6 @@ from panel.io.server import DocHandler
 from tornado.web import authenticated
 
 from hustle_sim.dashboard.menu import THEME_COOKIE
-
-logger = logging.getLogger("hustle_sim.dashboard")
 
 HEAD_START_S = 0.1
 """Scripts are asked for and sent before the server is busy with building for so long."""
@@ -63,12 +60,10 @@ class FirstPage(DocHandler):
         """The theme of the page, or an empty string if it is not one like all others."""
         asked = self.get_query_argument("theme", self.get_cookie(THEME_COOKIE) or _THEMES[0])
         special = self.get_query_argument("bokeh-token", "") or self.get_query_argument("bokeh-session-id", "")
-        special = special or self.request.headers.get("Bokeh-Session-Id", "") or self.request.path == self._prefix
+        special = (
+            special or self.request.headers.get("Bokeh-Session-Id", "") or self.request.path == self.application.prefix
+        )
         return asked if asked in _THEMES and not special else ""
-
-    @property
-    def _prefix(self) -> str:
-        return str(self.application.prefix)
 
     @authenticated
     async def _send(self, page: str) -> None:

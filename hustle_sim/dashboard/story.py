@@ -168,17 +168,6 @@ class Story(pn.viewable.Viewer):
 
         return draw
 
-    async def draw_missing(self) -> None:
-        """Draw the figures of the open groups that are not there yet."""
-        missing, asked = self.charts.missing, list(self._told)
-        if not missing or not asked:
-            return
-        data = await asyncio.to_thread(drawn, [one.run for one in asked], missing)
-        if asked != self._told:
-            return
-        if self.charts.show(data, [one.label for one in asked]):
-            self.playhead.drawn += 1
-
     def close(self) -> None:
         """Let go of the plots and runs."""
         self._take()
@@ -302,7 +291,18 @@ class Story(pn.viewable.Viewer):
                 self.charts.slots["latency"].resend(place, {**data, **kept})
 
     def _opened(self) -> None:
-        pn.state.execute(self.draw_missing)
+        pn.state.execute(self._draw_missing)
+
+    async def _draw_missing(self) -> None:
+        """Draw what was opened and is not there yet."""
+        missing, asked = self.charts.missing, list(self._told)
+        if not missing or not asked:
+            return
+        data = await asyncio.to_thread(drawn, [one.run for one in asked], missing)
+        if asked != self._told:
+            return
+        if self.charts.show(data, [one.label for one in asked]):
+            self.playhead.drawn += 1
 
     def _paint(self) -> None:
         if self._page is None:
