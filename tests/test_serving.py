@@ -9,8 +9,10 @@ from urllib.parse import parse_qs, urlparse
 
 import httpx
 import panel as pn
+import panel_material_ui as pmui
 import pytest
-from bokeh.util.token import get_token_payload
+from bokeh.client import pull_session
+from bokeh.util.token import get_session_id, get_token_payload
 from typer.testing import CliRunner
 
 from hustle_sim._version import __version__
@@ -18,6 +20,7 @@ from hustle_sim.cli.main import app as command_line
 from hustle_sim.dashboard import serving
 from hustle_sim.dashboard.access import AccessSettings, access
 from hustle_sim.dashboard.handlers import message_page
+from hustle_sim.dashboard.lifetime import free_at_end
 from hustle_sim.dashboard.menu import THEME_COOKIE
 from hustle_sim.dashboard.serving import Serving, exposed
 from hustle_sim.inputs import InputError
@@ -72,6 +75,30 @@ def test_health_tells_version_uptime_sessions_and_workers_as_json():
     assert (after["status"], after["version"]) == ("ok", __version__)
     assert after["sessions"] == before.json()["sessions"] + 1
     assert 0 <= after["uptime_s"] < 600
+
+
+@pytest.mark.real
+def test_a_session_ends_when_its_visitor_leaves_and_not_before_one_whose_browser_is_slow_has_come():
+    ends = []
+
+    def page():
+        page, end = pmui.Page(main=["the dashboard"]), threading.Event()
+        ends.append(end)
+        free_at_end(page, [end.set])
+        return page
+
+    with running(Serving(), page=page) as client:
+        slow = client.get("/")
+        quick = pull_session(url=str(client.base_url))
+        quick.close()
+        # Bokeh itself keeps it for 15 s and more.
+        assert ends[1].wait(10)
+        assert not ends[0].is_set()
+        assert client.get("/health").json()["sessions"] == 1
+        come = pull_session(session_id=get_session_id(token(slow.text)), url=str(client.base_url))
+        come.close()
+        assert ends[0].wait(10)
+        assert len(ends) == 2
 
 
 @pytest.mark.real

@@ -1,13 +1,20 @@
-"""What a session owns is given back when it ends.
+"""A session ends when its visitor leaves, and what it owns is given back.
 
 Measured with panel 1.9 and panel-material-ui 0.16: ``Page`` refers to the global ``pn.state.busy`` and is kept
 alive by that watcher for ever, and HoloViews panes pin their plots (about 5 MB a session). Both are undone here. The
 watcher goes at once: each callback of anyone toggles ``busy``, and each time every page there is would go through all
 of its models (about 20 ms, ten times in an update of the figures), for a busy indicator that ours do not have.
+
+A page that lost its line never comes back to its session (see ``lifeline``), so nothing is kept for it: Bokeh would
+for half a minute, and a server that many look at for a moment would hold, and for ever after occupy, the memory of all
+who came in that time.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -16,11 +23,16 @@ from weakref import WeakSet
 
 import panel as pn
 import panel_material_ui as pmui
+from bokeh.events import ConnectionLost
 
 logger = logging.getLogger("hustle_sim.dashboard")
 
 
+LOOK_MS = 1_000
+"""How often the server looks for sessions to end."""
+
 _broken: WeakSet[Any] = WeakSet()
+_open: WeakSet[pmui.Page] = WeakSet()
 
 
 def broken(document: Any) -> None:
@@ -46,10 +58,23 @@ def heard_from_the_start() -> None:
 
 
 def free_at_end(page: pmui.Page, closers: list[Callable[[], None]]) -> None:
-    """Run ``closers`` and release ``page`` when the session of the current document is destroyed."""
+    """End the session of the current document when its line is cut; run ``closers`` and release ``page`` then."""
     _unwatch(page)
     if pn.state.curdoc is not None:
+        _open.add(page)
+        pn.state.curdoc.on_event(ConnectionLost, partial(_over, pn.state.curdoc.session_context))
         pn.state.on_session_destroyed(partial(_end, page, closers))
+
+
+def begin_tidy() -> None:
+    """Leave what was loaded by now out of the search for garbage, which holds up every visitor while it lasts."""
+    gc.collect()
+    gc.freeze()
+
+
+def _over(context: Any, _event: ConnectionLost) -> None:
+    if context.session is not None:
+        context.session.request_expiration()
 
 
 def _end(page: pmui.Page, closers: list[Callable[[], None]], _context: Any) -> None:
@@ -63,6 +88,11 @@ def _end(page: pmui.Page, closers: list[Callable[[], None]], _context: Any) -> N
         for plot, _ in pane._plots.values():
             plot.cleanup()
         pane._plots.clear()
+    _open.discard(page)
+    if not _open:
+        # Nobody is there who would have to wait for it; without a loop, nothing is served either.
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop().call_soon(gc.collect)
 
 
 def _unwatch(page: pmui.Page) -> None:

@@ -25,6 +25,7 @@ from hustle_sim.dashboard.access import Access, AccessSettings, Auth, access
 from hustle_sim.dashboard.app import TITLE, create_app
 from hustle_sim.dashboard.handlers import Health, NotFound, PageHandler
 from hustle_sim.dashboard.jobs import workshop
+from hustle_sim.dashboard.lifetime import LOOK_MS, begin_tidy
 from hustle_sim.dashboard.simulate_state import warm_up
 from hustle_sim.inputs import InputError
 
@@ -116,6 +117,7 @@ def serve(
     server.io_loop.asyncio_loop.set_exception_handler(_complain)
     logging.getLogger("bokeh.server.views.ws").addFilter(_is_news)
     warm_up()
+    begin_tidy()
     server.start()
     server.io_loop.add_callback(ready)
     try:
@@ -167,6 +169,7 @@ def _server(serving: Serving, allowed: Access, port: int) -> Any:
     return pn.io.server.get_server(
         {"/": create_app}, port=port, address=serving.address, title=TITLE, show=False, start=False, verbose=False,
         prefix=serving.prefix, use_xheaders=serving.behind_proxy,
+        check_unused_sessions_milliseconds=LOOK_MS,
         websocket_origin=[*(f"{host}:{port}" for host in hosts), *serving.origins],
         extra_patterns=[("/health", Health, {"began": began})],
         default_handler_class=NotFound, **log_in, **allowed.options,
