@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -33,12 +34,15 @@ def chosen(seed):
 # Results follow what is asked
 
 
+LONG_S, PART_S = 1.5, 0.3
+
+
 class FakeJob:
     """A simulation that takes its time, in virtual time."""
 
     def __init__(self, shop, request):
         self.shop, self.request = shop, request
-        self.started, self.share = False, 0.25
+        self.started, self.share, self.parts = False, 0.25, 0
         self.cancelled = False
         self.task = asyncio.get_running_loop().create_task(self.work())
 
@@ -51,10 +55,18 @@ class FakeJob:
             self.shop.now += 1
             self.shop.most = max(self.shop.most, self.shop.now)
             try:
-                await asyncio.sleep(self.shop.takes_s.get(self.request.seed, 0.1))
+                takes_s = self.shop.takes_s.get(self.request.seed, 0.1)
+                if takes_s >= LONG_S:
+                    await asyncio.sleep(PART_S)
+                    self.parts = 1
+                    takes_s -= PART_S
+                await asyncio.sleep(takes_s)
             finally:
                 self.shop.now -= 1
         return self.request.seed
+
+    async def so_far(self):
+        return FakeRun(self.request.seed, "so far") if self.parts else None
 
     async def result(self):
         made = await asyncio.shield(self.task)
@@ -90,11 +102,18 @@ class Watched:
 
     def __init__(self, shop):
         self.shown, self.told, self.failed = [], [], []
-        self.updates = Updates(shop, self.show, self.told.append, self.failed.append)
+        self.seen = []
+        self.updates = Updates(shop, self.show, self.told.append, self.failed.append, self.show_part)
 
     async def show(self, choice, runs):
         assert [run.seed for run in runs] == [choice.seed, choice.seed]
         self.shown.append(choice.seed)
+        self.seen.append(("whole", choice.seed))
+        await asyncio.sleep(0.01)
+
+    async def show_part(self, choice, runs):
+        assert {run.seed for run in runs} <= {choice.seed}
+        self.seen.append(("part" if runs else "given up", choice.seed))
         await asyncio.sleep(0.01)
 
 
@@ -165,6 +184,28 @@ def test_progress_is_told_while_it_takes_long_and_cancel_shows_nothing():
     assert all(job.cancelled for job in shop.jobs)
 
 
+def test_the_beginning_of_a_long_simulation_is_shown_before_the_whole():
+    one = watched(FakeShop({1: 3.0, 2: 0.2}), (0, 1), (5, 2))
+    assert one.seen == [("part", 1), ("whole", 1), ("whole", 2)]
+
+
+def test_what_is_given_up_after_its_beginning_was_shown_makes_place_for_what_was_there_before():
+    one = watched(FakeShop({1: 3.0}), (0, 1), (1, None))
+    assert one.seen == [("part", 1), ("given up", 1)]
+    assert one.told[-1] is None
+
+
+def test_a_newer_request_takes_the_place_of_a_beginning():
+    one = watched(FakeShop({1: 3.0, 2: 2.0}), (0, 1), (1, 2))
+    assert one.seen == [("part", 1), ("part", 2), ("whole", 2)]
+
+
+def test_a_simulation_that_fails_after_its_beginning_was_shown_makes_place_too():
+    one = watched(FakeShop({1: 3.0}, error=InputError("no")), (0, 1))
+    assert one.seen == [("part", 1), ("given up", 1)]
+    assert one.failed == ["no"]
+
+
 def test_a_quick_simulation_tells_of_no_progress():
     one = watched(FakeShop(), (0, 1))
     assert one.told == [None]
@@ -208,7 +249,7 @@ def test_whatever_is_asked_when_the_last_is_shown_and_no_older_one_after_a_newer
 
 def test_patience_and_rest_are_short_enough_to_feel_live():
     assert PATIENCE_S <= 0.4
-    assert REST_S <= 0.5
+    assert REST_S <= 0.2
 
 
 def test_the_state_holds_both_runs_and_keeps_the_last_good_ones():
@@ -311,6 +352,7 @@ def test_a_worker_process_gives_the_same_run_and_knows_it_the_next_time():
 
 
 YEARS = Scenario.load("retry-storm").replace({"duration_s": 864000})
+WEEKS = SHORT.replace({"duration_s": 14 * 86400})
 
 
 @pytest.mark.real
@@ -338,6 +380,36 @@ def test_a_long_simulation_reports_progress_ends_when_the_last_who_wants_it_leav
         asyncio.run(main(shop))
     finally:
         shop.close()
+
+
+@pytest.mark.real
+def test_a_long_simulation_leaves_its_beginnings_one_after_the_other_and_nothing_behind():
+    async def main(shop):
+        job = shop.submit(request(1, WEEKS))
+        lengths = []
+        async with asyncio.timeout(120):
+            while not job.done:
+                run = await job.so_far()
+                if run is not None and run.duration_s not in lengths:
+                    lengths.append(run.duration_s)
+                    assert run.metrics["messages"] > 0
+                await asyncio.sleep(0.01)
+        whole = await job.so_far()
+        return lengths, whole, job.parts
+
+    shop = Workshop(workers=1)
+    folder = Path(shop._folder.name)
+    try:
+        lengths, whole, parts = asyncio.run(main(shop))
+        assert list(folder.iterdir()) == []
+    finally:
+        shop.close()
+    assert lengths == sorted(lengths)
+    assert len(lengths) >= 2
+    assert whole.duration_s == whole.planned_s == WEEKS.duration_s
+    assert all(length < whole.planned_s for length in lengths[:-1])
+    assert parts == 0
+    assert not folder.exists()
 
 
 def test_long_simulations_are_told_from_quick_ones_before_they_run():

@@ -132,6 +132,30 @@ def test_a_run_can_be_cancelled_on_the_way():
 
 def test_watching_a_run_does_not_change_it():
     assert hs.simulate(short(), progress=lambda share: None).digest == hs.simulate(short()).digest
+    assert hs.simulate(short(), so_far=lambda events, made: made()).digest == hs.simulate(short()).digest
+
+
+def test_what_is_made_on_the_way_is_the_beginning_of_the_run():
+    parts, counts = [], []
+
+    def so_far(events, made):
+        counts.append(events)
+        if len(counts) % 40 == 0:
+            parts.append(made())
+
+    whole = hs.simulate(short(), seed=3, so_far=so_far)
+    assert counts == sorted(counts)
+    assert [part.duration_s for part in parts] == sorted({part.duration_s for part in parts})
+    for part in parts:
+        until_s = part.duration_s
+        assert part.planned_s == whole.duration_s > until_s
+        sent, all_sent = part.messages, whole.messages[whole.messages["time_s"] <= until_s]
+        assert list(sent["message_id"]) == list(all_sent["message_id"])
+        answered = all_sent["time_s"] + all_sent["answer_s"] < until_s
+        assert list(sent["answer_s"][answered.to_numpy()]) == list(all_sent["answer_s"][answered])
+        assert (part.outages["start_s"] <= until_s).all()
+        assert part.metrics.notna().any()
+    assert whole.planned_s == whole.duration_s
 
 
 def test_a_fleet_shares_one_backend():

@@ -173,6 +173,35 @@ def test_an_older_run_that_took_longer_never_overwrites_a_newer_one(story, run, 
     assert len(story.charts.slots["status"].data()) == 2
 
 
+def test_the_beginning_of_a_run_is_drawn_on_the_axis_of_the_whole_and_nothing_else_is_said_of_it(story, run):
+    parts = []
+    simulate(SCENARIO, Policy.preset("original"), seed=7, so_far=lambda _, made: parts or parts.append(made()))
+    (part,) = parts
+    before, plot = story._told, pane_of(story.charts.slots["status"]).object
+    asyncio.run(story.begin([part], ["original"]))
+    assert pane_of(story.charts.slots["status"]).object is plot
+    shown = story.charts.slots["status"].data()[0]
+    assert shown["end_s"] == run.duration_s
+    assert shown["bands"]["until_s"].max() == part.duration_s < run.duration_s / 10
+    assert story._told == before
+    assert story.moments[0].title == "At this moment, in the run before"
+    story._clicked("latency", 0, 100.0, 1.0)
+    assert story.why.picker.about.startswith("The simulation is not over")
+    asyncio.run(story.show(run))
+    assert story.charts.slots["status"].data()[0]["bands"]["until_s"].max() == run.duration_s
+    assert story.moments[0].title == "At this moment"
+
+
+def test_the_beginning_of_a_long_run_is_a_density_as_the_whole_will_be():
+    parts = []
+    scenario = SCENARIO.replace({"duration_s": 30 * 86400})
+    with pytest.raises(hustle_sim.Cancelled):
+        simulate(scenario, so_far=lambda _, made: parts.append(made()), cancelled=lambda: bool(parts))
+    (part,) = parts
+    assert len(part.attempts) < 1000
+    assert drawn([part], ["latency"])["latency"][0]["figure"] == "density"
+
+
 def test_two_runs_with_one_label_are_told_apart(run):
     assert labels_of([run, run]) == ("default (A)", "default (B)")
 

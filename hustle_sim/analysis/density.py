@@ -31,8 +31,11 @@ ROWS = [(float(np.log10(tick_s)), format_duration(tick_s)) for tick_s in _TICKS_
 
 
 def is_dense(run: Recording, limit: int = POINTS) -> bool:
-    """Whether a run has too many attempts to be drawn one by one."""
-    return len(run.attempts) > limit
+    """Whether a run has too many attempts to be drawn one by one.
+
+    One that is the beginning of a longer scenario is drawn as all of it will probably be.
+    """
+    return len(run.attempts) * max(1.0, run.planned_s / max(run.duration_s, 1.0)) > limit
 
 
 def density_data(

@@ -145,6 +145,11 @@ class Recording:
         return dict(self._frames)
 
     @cached_property
+    def planned_s(self) -> float:
+        """How long the run is when its simulation is over: ``duration_s``, unless this is only the beginning of it."""
+        return max(self.duration_s, float(self.scenario.get("duration_s", 0.0)))
+
+    @cached_property
     def clients(self) -> tuple[int, ...]:
         """The numbers of the clients that did anything, in order."""
         seen = pd.concat([self._frames[name]["client"] for name in ("messages", "attempts", "transitions")])

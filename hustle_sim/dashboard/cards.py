@@ -89,8 +89,8 @@ class MetricCards(pn.viewable.Viewer):
             cards(None, None), sizing_mode="stretch_width", margin=0, stylesheets=[_CSS], css_classes=["metric-cards"]
         )
 
-    def show(self, mine: Run, other: Run | None) -> None:
-        """Show the metrics of ``mine``, compared with ``other`` if there is one."""
+    def show(self, mine: Run | None, other: Run | None) -> None:
+        """Show the metrics of ``mine``, compared with ``other`` if there is one; None shows none."""
         self._pane.object = cards(mine, other)
 
     def __panel__(self) -> Any:

@@ -94,7 +94,7 @@ def drawn(runs: Sequence[Recording], names: Sequence[str] = SHOWN) -> dict[str, 
     """What each figure draws of one run, or of two on common axes, by slot (the names of ``WHOLE``).
 
     Pure, and for any thread. A figure that a run can't fill is left out. Added to the data are the name of their
-    ``figure``, and the ``clock`` of their time axis.
+    ``figure``, and the ``clock`` of their time axis, which is that of the whole run if this is only its beginning.
     """
     made: dict[str, list[Data]] = {}
     chosen = [dict(zip(_slots(run), shown(run), strict=True)) for run in runs]
@@ -106,6 +106,7 @@ def drawn(runs: Sequence[Recording], names: Sequence[str] = SHOWN) -> dict[str, 
             # A density beside points would not compare.
             figures = ["density"] * len(runs)
         datas = [EVERY[str(name)].make(run) for name, run in zip(figures, runs, strict=True)]
+        datas = [{**data, "end_s": run.planned_s} for run, data in zip(runs, datas, strict=True)]
         if len(datas) == 2:
             datas = list(on_common_axes(*datas))
         made[slot] = [

@@ -1,7 +1,8 @@
 """Simulations in worker processes, so that the server's thread stays free for every visitor.
 
-One pool for the whole server. Progress and cancellation go through two small arrays in shared memory: a job
-has a slot, its worker writes the share done there and looks there whether it is still wanted.
+One pool for the whole server. Progress and cancellation go through small arrays in shared memory: a job has a slot,
+its worker writes the share done there and looks there whether it is still wanted. What a long one has simulated so
+far goes through a file: a worker that dies while it writes holds nobody up.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import atexit
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,6 +22,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hustle_sim.inputs import InputError
@@ -42,6 +46,11 @@ _BEGUN = 1e-9
 _LONG = 4_000
 """Messages, and a quarter of the health checks, from which on a simulation is a long one."""
 
+_FIRST_PART = 10_000
+_NEXT_PART = 3
+"""A long simulation is looked into when so many events have happened (after about 0.2 s), and whenever they are so many
+times more: what this takes stays under a tenth of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -61,10 +70,17 @@ class Request:
 class Job:
     """One visitor's part in a simulation, waiting or running in a worker process, or known already."""
 
-    def __init__(self, future: Future[Run], share: Callable[[], float], leave: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        future: Future[Run],
+        share: Callable[[], float],
+        leave: Callable[[], None],
+        parts: _Parts | None = None,
+    ) -> None:
         self._future = future
         self._share = share
         self._leave = leave
+        self._parts = parts
         self._left = False
 
     @property
@@ -87,6 +103,18 @@ class Job:
         if not self._future.done() or self._future.cancelled() or self._future.exception() is not None:
             return None
         return self._future.result()
+
+    @property
+    def parts(self) -> int:
+        """How often there was something new to see of it."""
+        return self._parts.number if self._parts is not None else 0
+
+    async def so_far(self) -> Run | None:
+        """The run if it has ended well, else its beginning as far as it was looked into, or None before that."""
+        done = self.finished()
+        if done is not None or self._parts is None:
+            return done
+        return await asyncio.to_thread(self._parts.read)
 
     def cancel(self) -> None:
         """Not wanted any more. If nobody else wants it, a waiting one never starts, a running one ends soon."""
@@ -113,10 +141,37 @@ def _looked_at(future: asyncio.Future[Run]) -> None:
         future.exception()
 
 
+class _Parts:
+    """The beginnings of one simulation, each longer than the one before, as its worker leaves them."""
+
+    def __init__(self, path: Path, slot: int, numbers: Any) -> None:
+        self._path, self._slot, self._numbers = path, slot, numbers
+        self._over = False
+
+    @property
+    def number(self) -> int:
+        return 0 if self._over else int(self._numbers[self._slot])
+
+    def read(self) -> Run | None:
+        """The newest one, or None."""
+        if not self.number:
+            return None
+        try:
+            run: Run = pickle.loads(self._path.read_bytes())
+        except OSError:
+            return None  # it ended just now
+        return run
+
+    def end(self) -> None:
+        """There is nothing more to come, and what there is can go."""
+        self._over = True
+        self._path.unlink(missing_ok=True)
+
+
 class _Lane:
     """Some worker processes with a queue of their own. They start with the first task."""
 
-    def __init__(self, workers: int, context: Any, niceness: int, shared: tuple[Any, Any]) -> None:
+    def __init__(self, workers: int, context: Any, niceness: int, shared: tuple[Any, ...]) -> None:
         self._workers, self._context, self._niceness, self._shared = workers, context, niceness, shared
         self._pool: ProcessPoolExecutor | None = None
 
@@ -150,6 +205,7 @@ class _Running:
     future: Future[Run]
     slot: int
     number: int
+    parts: _Parts
     users: int = 1
 
 
@@ -165,7 +221,9 @@ class Workshop:
         context = multiprocessing.get_context("spawn")
         self._share = context.Array("d", SLOTS, lock=False)
         self._wanted = context.Array("q", SLOTS, lock=False)
-        shared = (self._share, self._wanted)
+        self._parts = context.Array("q", SLOTS, lock=False)
+        self._folder = tempfile.TemporaryDirectory(prefix="hustle-sim-", ignore_cleanup_errors=True)
+        shared = (self._share, self._wanted, self._parts)
         self._quick = _Lane(number, context, 5, shared)
         self._long = _Lane(number, context, 10, shared)
         self._papers = _Lane(1, context, 10, shared)
@@ -198,7 +256,12 @@ class Workshop:
                 running.users += 1
         # May be called at once, on this thread: it takes the lock.
         running.future.add_done_callback(lambda future: self._ended(key, running, future))
-        return Job(running.future, lambda: float(self._share[running.slot]), lambda: self._leave(key, running))
+        return Job(
+            running.future,
+            lambda: float(self._share[running.slot]),
+            lambda: self._leave(key, running),
+            running.parts,
+        )
 
     def make(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Have a file made in a process of its own: ``work`` is a function of a module, arguments are pickled."""
@@ -211,6 +274,7 @@ class Workshop:
             self._wanted[:] = [0] * SLOTS
             for lane in (self._quick, self._long, self._papers):
                 lane.close()
+            self._folder.cleanup()
 
     def _known(self, key: str) -> Run | None:
         run = self._kept.get(key)
@@ -222,14 +286,15 @@ class Workshop:
         if not self._free:
             raise InputError(f"{SLOTS} simulations are running or waiting already: try again in a moment")
         slot, number = self._free.pop(), next(_numbers)
-        self._share[slot], self._wanted[slot] = 0.0, number
-        lane = self._long if is_long(request) else self._quick
+        self._share[slot], self._wanted[slot], self._parts[slot] = 0.0, number, 0
+        path = Path(self._folder.name) / str(number)
+        lane, path_of_parts = (self._long, path) if is_long(request) else (self._quick, None)
         try:
-            future = lane.submit(_work, slot, number, request)
+            future = lane.submit(_work, slot, number, request, path_of_parts)
         except BaseException:
             self._free.append(slot)
             raise
-        self._running[key] = running = _Running(future, slot, number)
+        self._running[key] = running = _Running(future, slot, number, _Parts(path, slot, self._parts))
         return running
 
     def _leave(self, key: str, running: _Running) -> None:
@@ -248,6 +313,7 @@ class Workshop:
             if running.number < 0:
                 return
             running.number = -1
+            running.parts.end()
             self._free.append(running.slot)
             if self._running.get(key) is running:
                 del self._running[key]
@@ -293,12 +359,13 @@ def _at_exit(close: Callable[[], None]) -> None:
 
 _shares: Any = None
 _wants: Any = None
+_numbers_of_parts: Any = None
 
 
-def _begin(shares: Any, wants: Any, niceness: int) -> None:
+def _begin(shares: Any, wants: Any, numbers_of_parts: Any, niceness: int) -> None:
     """Set up a worker: it ignores Ctrl-C (the server ends it), gives way to the server, and dies with it."""
-    global _shares, _wants
-    _shares, _wants = shares, wants
+    global _shares, _wants, _numbers_of_parts
+    _shares, _wants, _numbers_of_parts = shares, wants, numbers_of_parts
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(AttributeError, OSError):
@@ -313,11 +380,21 @@ def _die_with_parent() -> None:
         os._exit(0)
 
 
-def _work(slot: int, number: int, request: Request) -> Run:
+def _work(slot: int, number: int, request: Request, path: Path | None) -> Run:
+    """``path`` is where the beginnings of a long simulation are left, None for one that is there soon enough."""
     from hustle_sim.simulation.simulate import simulate
+
+    due = _FIRST_PART
 
     def progress(share: float) -> None:
         _shares[slot] = share
+
+    def so_far(events: int, made: Callable[[], Run]) -> None:
+        nonlocal due
+        if path is not None and events >= due:
+            due = events * _NEXT_PART
+            _leave_part(made(), path)
+            _numbers_of_parts[slot] += 1
 
     progress(_BEGUN)
     run = simulate(
@@ -327,6 +404,16 @@ def _work(slot: int, number: int, request: Request) -> Run:
         label=request.label,
         progress=progress,
         cancelled=lambda: _wants[slot] != number,
+        so_far=so_far,
     )
     _ = run.metrics  # measured here, not on the server's thread
     return run
+
+
+def _leave_part(run: Run, path: Path) -> None:
+    """Leave a run in a file, whole at every moment."""
+    _ = run.metrics
+    unfinished = path.with_suffix(".new")
+    with contextlib.suppress(OSError):  # a full disk costs the sight of it, not the simulation
+        unfinished.write_bytes(pickle.dumps(run))
+        unfinished.replace(path)

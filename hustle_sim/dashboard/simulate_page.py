@@ -48,7 +48,7 @@ class SimulatePage(pn.viewable.Viewer):
     def __init__(self, frame: Frame, arguments: Arguments, **params: Any) -> None:
         super().__init__(**params)
         self._frame = frame
-        self.state = SimulateState(show=self._draw)
+        self.state = SimulateState(show=self._draw, show_part=self._draw_part)
         self._is_setting = False
         self._changed_s = math.inf
         choice, wrong = asked(arguments)
@@ -266,6 +266,20 @@ class SimulatePage(pn.viewable.Viewer):
         await self.story.show(results.mine, results.other, results.choice.both, labels=results.choice.labels)
         self.take_home.shown += 1
 
+    async def _draw_part(self, results: Results | None) -> None:
+        """What there is of a long simulation; None once it is given up."""
+        if results is not None:
+            runs = [results.mine, results.other] if results.choice.both else [results.mine]
+            await self.story.begin(runs, results.choice.labels)
+            self.cards.show(results.mine, None)
+            self._headline.object = headline_so_far(results)
+        elif self.state.results is not None:
+            await self._draw(self.state.results)
+        else:
+            self.cards.show(None, None)
+            self._headline.object = _NOTHING
+            self.story.hide()
+
     def _label(self, results: Results) -> None:
         self._headline.object = headline(results)
         self.cards.show(results.mine, results.other)
@@ -289,6 +303,22 @@ def headline(results: Results) -> str:
         f"<h2>{scenario} · {escape(mine)} · seed {run.seed}</h2>"
         f"<p>{format_duration(run.duration_s)}, {count:,} messages; compared with <b>{escape(other)}</b>{same} "
         f"on the same seed. {_TRY}</p>"
+    )
+
+
+def headline_so_far(results: Results) -> str:
+    """What is shown of results whose simulation is not over."""
+    run, (label, beside) = results.mine, results.choice.labels
+    done, all_of_it = format_duration(float(round(run.duration_s))), format_duration(run.planned_s)
+    count = f"{int(run.metrics['messages']):,} messages"
+    words = (
+        f"the first {done} of {all_of_it}, {count}. Cards and figures grow until the simulation is over."
+        if run.duration_s < run.planned_s
+        else f"all {all_of_it}, {count}; {escape(beside)} is still being simulated."
+    )
+    return (
+        f"<h2>{escape(results.choice.scenario.name)} · {escape(label)} · seed {run.seed}</h2>"
+        f"<p><b>So far:</b> {words}</p>"
     )
 
 

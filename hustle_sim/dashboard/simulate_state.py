@@ -52,11 +52,12 @@ class SimulateState(param.Parameterized):
         self,
         shop: Shop | None = None,
         show: Callable[[Results], Awaitable[None]] | None = None,
+        show_part: Callable[[Results | None], Awaitable[None]] | None = None,
         **params: Any,
     ) -> None:
         super().__init__(**params)
-        self._show = show
-        self._updates = Updates(shop or workshop(), self._shown, self._told, self._failed)
+        self._show, self._show_part = show, show_part
+        self._updates = Updates(shop or workshop(), self._shown, self._told, self._failed, self._parted)
 
     def at_once(self) -> bool:
         """Take the results of a first visit if they are there already; returns whether they were."""
@@ -81,16 +82,25 @@ class SimulateState(param.Parameterized):
     close = cancel
 
     async def _shown(self, choice: Choice, runs: list[Run]) -> None:
-        mine, other = (_labelled(run, label) for run, label in zip(runs, choice.labels, strict=True))
-        self.results = results = Results(choice, mine, other)
+        self.results = results = _results(choice, runs)
         if self._show is not None:
             await self._show(results)
+
+    async def _parted(self, choice: Choice, runs: list[Run]) -> None:
+        """What there is of a long simulation; once it is given up, what was there before it, or nothing (None)."""
+        if self._show_part is not None:
+            await self._show_part(_results(choice, runs) if runs else None)
 
     def _told(self, share: float | None) -> None:
         self.param.update(running=share is not None, share=share or 0.0)
 
     def _failed(self, sentence: str) -> None:
         self.problem = sentence
+
+
+def _results(choice: Choice, runs: list[Run]) -> Results:
+    mine, other = (_labelled(run, label) for run, label in zip(runs, choice.labels, strict=True))
+    return Results(choice, mine, other)
 
 
 def _labelled(run: Run, label: str) -> Run:

@@ -45,6 +45,8 @@ TALKATIVE = 50_000
 
 _PAUSE_S = 0.8
 
+_NOT_YET = "The simulation is not over: click again when it is, to see why."
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -97,6 +99,7 @@ class Story(pn.viewable.Viewer):
         self._theme: Theme = theme if page is None else _theme_of(page)
         self._told: list[Told] = []
         self._latest = 0
+        self._is_begun = False
         self._zooms: dict[int, tuple[Any, Any]] = {}
         line = f"playhead-{next(_numbers)}"
         self.playhead = PlayHead(self._step, line=line)
@@ -126,7 +129,7 @@ class Story(pn.viewable.Viewer):
         """
         runs = [mine] if other is None or not compare else [mine, other]
         ticket = self._take()
-        if [one.run for one in self._told] == runs:
+        if [one.run for one in self._told] == runs and not self._is_begun:
             return
         labels = labels_of(runs) if labels is None else labels[: len(runs)]
         wanted = self.charts.names
@@ -138,6 +141,21 @@ class Story(pn.viewable.Viewer):
         ready = await asyncio.to_thread(self._ready, runs, labels)
         if ticket == self._latest:
             self._tell(ready)
+
+    async def begin(self, runs: Sequence[Run], labels: Sequence[str]) -> None:
+        """Show the figures of runs whose simulation is not over; all else follows when they are shown whole."""
+        ticket = self._take()
+        data = await asyncio.to_thread(drawn, runs, self.charts.names)
+        if ticket == self._latest:
+            self._is_begun = True
+            self._draw(data, labels)
+            for view in self.moments[: len(self._told)]:
+                view.title = "At this moment, in the run before"
+
+    def hide(self) -> None:
+        """Show nothing, until there is a run again."""
+        self._take()
+        self._view.visible = False
 
     def show_at_once(self, mine: Run, other: Run | None = None) -> None:
         """The same without a loop: for a notebook."""
@@ -195,6 +213,7 @@ class Story(pn.viewable.Viewer):
 
     def _tell(self, ready: list[Told]) -> None:
         """Let play head, moments and Why tell of these runs from now on."""
+        self._is_begun = False
         begins = not self._told
         self._told = ready
         self._zooms = {place: zoom for place, zoom in self._zooms.items() if place < len(ready)}
@@ -250,6 +269,9 @@ class Story(pn.viewable.Viewer):
 
     def _clicked(self, name: str, place: int, time_s: float, height: float) -> None:
         """A click into a figure moves the play head, and into the latency of an attempt tells why as well."""
+        if self._is_begun:
+            self.why.say(_NOT_YET)
+            return
         if place >= len(self._told):
             return
         run = self._told[place].run
@@ -277,7 +299,7 @@ class Story(pn.viewable.Viewer):
 
     async def _count_anew(self, place: int, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
         """Count the attempts anew for the part that is looked at."""
-        if place >= len(self._told):
+        if place >= len(self._told) or self._is_begun:
             return
         run = self._told[place].run
         data = await asyncio.to_thread(density_data, run, x_range, y_range)
@@ -296,7 +318,7 @@ class Story(pn.viewable.Viewer):
     async def _draw_missing(self) -> None:
         """Draw what was opened and is not there yet."""
         missing, asked = self.charts.missing, list(self._told)
-        if not missing or not asked:
+        if not missing or not asked or self._is_begun:
             return
         data = await asyncio.to_thread(drawn, [one.run for one in asked], missing)
         if asked != self._told:

@@ -2,7 +2,7 @@
 
 While a control is dragged, requests come faster than simulations end. One that is overtaken may go on for a moment:
 if it ends in time it is shown, so that the figures move with the control; else it is cancelled. Where simulations
-take longer than that, the next one waits until the control has come to rest.
+take longer than that, the next one waits until the control has come to rest, and its beginning is shown meanwhile.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TURN_S = 3.0
 """One that was overtaken while it waited for a worker keeps its turn for so long: if all who drag something gave theirs
 up for a newer request, nobody would get anything from a busy server."""
 
-REST_S = 0.4
+REST_S = 0.15
 """Where simulations are not quick, the next one starts when no newer request has come for this long."""
 
 TICK_S = 0.15
@@ -51,6 +51,8 @@ class Updates:
 
     ``show`` gets a choice and its runs, A's first, and is awaited before the next ones begin; ``tell`` is called with
     the share that is done while they take long, and with None once nothing runs; ``fail`` with a sentence.
+    ``show_part`` gets runs of which at least one is only the beginning of what is simulated; with an empty list it
+    shall show what was there before, since the rest does not come.
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class Updates:
         show: Callable[[Choice, list[Run]], Awaitable[None]],
         tell: Callable[[float | None], None],
         fail: Callable[[str], None],
+        show_part: Callable[[Choice, list[Run]], Awaitable[None]],
     ) -> None:
         self._shop = shop
-        self._show, self._tell, self._fail = show, tell, fail
+        self._show, self._tell, self._fail, self._show_part = show, tell, fail, show_part
+        self._parted: Choice | None = None
         self._wanted: Choice | None = None
         self._news = asyncio.Event()
         self._following = False
@@ -80,6 +84,9 @@ class Updates:
         try:
             while self._wanted is not None:
                 await self._next()
+                if self._parted is not None and self._wanted is None:
+                    await self._show_part(self._parted, [])
+                    self._parted = None
         finally:
             self._following = False
             self._tell(None)
@@ -100,8 +107,9 @@ class Updates:
         try:
             for request in choice.requests:
                 jobs.append(self._shop.submit(request))
-            runs = await self._made(jobs)
+            runs = await self._made(choice, jobs)
             if runs is not None:
+                self._parted = None
                 await self._show(choice, runs)
         except Cancelled:
             return
@@ -128,12 +136,13 @@ class Updates:
             except TimeoutError:
                 return
 
-    async def _made(self, jobs: list[Job]) -> list[Run] | None:
+    async def _made(self, choice: Choice, jobs: list[Job]) -> list[Run] | None:
         """The runs, or None if they were overtaken or cancelled first."""
         loop = asyncio.get_running_loop()
         asked_s = began_s = loop.time()
         runs = asyncio.ensure_future(_all(jobs))
         news = asyncio.ensure_future(self._news.wait())
+        parts = 0
         try:
             while not runs.done():
                 waits_for = (runs,) if news.done() else (runs, news)
@@ -145,6 +154,9 @@ class Updates:
                     break
                 if not runs.done() and now_s - asked_s > PATIENCE_S:
                     self._tell(sum(job.share for job in jobs) / len(jobs))
+                if not runs.done() and not news.done() and sum(job.parts for job in jobs) > parts:
+                    parts = sum(job.parts for job in jobs)
+                    await self._part(choice, jobs)
             if runs.done():
                 self._quick = loop.time() - began_s <= PATIENCE_S
             elif self._wanted is not None:
@@ -156,6 +168,14 @@ class Updates:
             news.cancel()
             if not runs.cancel() and not runs.cancelled():
                 runs.exception()  # looked at, so that nobody complains that it was not
+
+    async def _part(self, choice: Choice, jobs: list[Job]) -> None:
+        """Show what there is, if there is something of all of them."""
+        found = [await job.so_far() for job in jobs]
+        begun = [run for run in found if run is not None]
+        if len(begun) == len(jobs) and not self._news.is_set():
+            self._parted = choice
+            await self._show_part(choice, begun)
 
 
 async def _all(jobs: list[Job]) -> list[Run]:

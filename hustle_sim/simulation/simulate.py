@@ -38,6 +38,10 @@ from hustle_sim.simulation.scenario import Scenario
 Progress = Callable[[float], None]
 """Called with the share of virtual time that is done, 0..1, about 200 times in a run."""
 
+SoFar = Callable[[int, Callable[[], Run]], object]
+"""Called as often as ``Progress`` with the number of events until now, and with what makes a run of them: its
+``duration_s`` is the time that is simulated by then."""
+
 Client = Callable[[httpx.AsyncClient, str], Awaitable[object]]
 """A foreign client: ``await client(http, text)`` sends one message its own way; raising is a failure."""
 
@@ -58,13 +62,14 @@ def simulate(
     label: str = "",
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
+    so_far: SoFar | None = None,
 ) -> Run:
     """Run the resilience code through a scenario in virtual time.
 
     The run is a pure function of scenario, policy (default ``Policy()``) and seed. With ``wire`` every request
-    goes through ``HttpBackend`` and httpx down to a simulated transport; the events are the same. ``progress``
-    and ``cancelled`` are called from this thread; when ``cancelled()`` is true, ``Cancelled`` is raised. Works
-    in a script, a notebook cell, a callback, a thread or a worker process.
+    goes through ``HttpBackend`` and httpx down to a simulated transport; the events are the same. ``progress``,
+    ``cancelled`` and ``so_far`` are called from this thread; when ``cancelled()`` is true, ``Cancelled`` is raised.
+    Works in a script, a notebook cell, a callback, a thread or a worker process.
     """
     policy = policy or Policy()
 
@@ -78,7 +83,7 @@ def simulate(
         await stack.enter_async_context(coach)
         await person(scenario, world.draws, client, lambda text, priority: coach.send(text, priority=priority))
 
-    return _run(scenario, policy, seed, visit, label, progress, cancelled)
+    return _run(scenario, policy, seed, visit, label, progress, cancelled, so_far)
 
 
 def simulate_client(
@@ -158,6 +163,10 @@ class _World:
         if self.open:
             self.recorder(event)
 
+    def until(self, time_s: float) -> Iterator[Event]:
+        """What was recorded by then: outages are known from the start, but have not all begun."""
+        return (event for event in self.recorder if not (isinstance(event, OutageHappened) and event.time_s > time_s))
+
     def of(self, client: int) -> World:
         """The surroundings of one client."""
         return World(
@@ -229,28 +238,34 @@ def _run(
     label: str,
     progress: Progress | None,
     cancelled: Callable[[], bool] | None,
+    so_far: SoFar | None = None,
 ) -> Run:
-    world = run_virtual(_main(scenario, seed, visit, progress, cancelled), simpy.Environment())
-    return Run.from_events(
-        world.recorder.events,
-        policy=policy,
-        start=scenario.start,
-        duration_s=scenario.duration_s,
-        warm_up_s=scenario.warm_up_s,
-        seed=seed,
-        scenario=scenario.to_dict(),
-        label=label,
-        backend_truth=True,
-    )
+    def made(world: _World, until_s: float) -> Run:
+        return Run.from_events(
+            world.until(until_s),
+            policy=policy,
+            start=scenario.start,
+            duration_s=until_s,
+            warm_up_s=scenario.warm_up_s,
+            seed=seed,
+            scenario=scenario.to_dict(),
+            label=label,
+            backend_truth=True,
+        )
+
+    def step(world: _World, share: float) -> None:
+        if cancelled is not None and share < 1 and cancelled():
+            raise Cancelled("the simulation was cancelled")
+        if progress is not None and share > 0:
+            progress(share)
+        if so_far is not None and 0 < share < 1:
+            so_far(len(world.recorder), lambda: made(world, scenario.duration_s * share))
+
+    world = run_virtual(_main(scenario, seed, visit, step), simpy.Environment())
+    return made(world, scenario.duration_s)
 
 
-async def _main(
-    scenario: Scenario,
-    seed: int,
-    visit: Visit,
-    progress: Progress | None,
-    cancelled: Callable[[], bool] | None,
-) -> _World:
+async def _main(scenario: Scenario, seed: int, visit: Visit, step: Callable[[_World, float], None]) -> _World:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, SimPyEventLoop)
     world = _World(loop, scenario, seed)
@@ -259,15 +274,13 @@ async def _main(
     async with AsyncExitStack() as stack:
         visits = [loop.create_task(visit(world, client, stack)) for client in range(scenario.clients.count)]
         try:
-            for step in range(1, _STEPS + 1):
-                if cancelled is not None and cancelled():
-                    raise Cancelled("the simulation was cancelled")
-                await asyncio.sleep(scenario.duration_s * step / _STEPS - loop.time())
+            step(world, 0.0)
+            for number in range(1, _STEPS + 1):
+                await asyncio.sleep(scenario.duration_s * number / _STEPS - loop.time())
                 for task in visits:
                     if task.done() and task.exception() is not None:
                         task.result()
-                if progress is not None:
-                    progress(step / _STEPS)
+                step(world, number / _STEPS)
         finally:
             world.open = False
             for task in visits:
