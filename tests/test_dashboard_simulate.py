@@ -315,7 +315,7 @@ def test_a_seed_that_is_none_is_a_sentence(seed):
     ],
 )
 def test_a_card_says_what_became_better_or_worse_with_a_sign_and_a_word(name, mine, other, told):
-    assert told in card(name, "x", mine, other)
+    assert told in card(name, mine, other)
 
 
 def test_cards_show_value_unit_the_other_run_and_the_sentence_of_each_metric():
@@ -327,7 +327,7 @@ def test_cards_show_value_unit_the_other_run_and_the_sentence_of_each_metric():
             assert METRICS[name].text.split("'")[0] in html
     assert html.count(">original ") == sum(map(len, GROUPS.values()))
     assert 'class="card empty"' in cards(None, None)
-    assert "&lt;b&gt;" in card("lost", "x", 1.0, 2.0, "<b>")
+    assert "&lt;b&gt;" in card("lost", 1.0, 2.0, "<b>")
 
 
 # Worker processes

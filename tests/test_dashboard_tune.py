@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hustle_sim.analysis import METRICS
 from hustle_sim.dashboard import studies, tune_state
 from hustle_sim.dashboard.controls import FIELDS
 from hustle_sim.dashboard.scenario_files import bundled
@@ -357,7 +358,7 @@ def test_every_metric_of_a_sweep_can_be_drawn(swept, metric):
     results, _ = shown(SweepResults, swept)
     results.metric.value = metric
     assert len(results.table.rows) == 4
-    assert results.table.columns[0] == f"{metric}, mean"
+    assert results.table.columns[0] == f"{METRICS[metric].label}, mean"
 
 
 def test_points_that_cannot_be_are_told_of():

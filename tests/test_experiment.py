@@ -24,7 +24,7 @@ from hustle_sim.analysis import METRICS
 from hustle_sim.tuning import experiment, results
 from hustle_sim.tuning.experiment import Interrupted, Replication, measure_all
 from hustle_sim.tuning.results import Results
-from hustle_sim.tuning.statistics import independent_difference, mean_interval, paired_difference
+from hustle_sim.tuning.statistics import independent_difference, mean_interval, metric_interval, paired_difference
 
 
 def generator(seed):
@@ -112,6 +112,19 @@ def test_values_that_are_not_known_are_left_out_and_too_few_say_so():
     pairs = paired_difference([1.0, math.nan, 3.0, 4.0], [1.0, 2.0, math.nan, 5.0])
     assert (pairs.mean, pairs.n) == (-0.5, 2)
     assert math.isnan(independent_difference([], [1.0]).mean)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
+def test_the_interval_of_a_share_stays_where_a_share_can_be_and_is_else_as_it_was(values):
+    free, bound = mean_interval(values), metric_interval("answered_share", values)
+    assert bound.mean == free.mean
+    assert (bound.low, bound.high) == (max(0.0, free.low), min(1.0, free.high))
+    waits = metric_interval("late_p50_s", [100 * value for value in values])
+    assert 0 <= waits.low <= waits.high
+
+
+def test_an_interval_that_is_not_known_stays_unknown():
+    assert math.isnan(metric_interval("answered_share", [0.5]).low)
 
 
 def test_results_go_through_a_folder_to_the_last_bit(tmp_path):

@@ -210,7 +210,7 @@ def test_every_metric_explains_itself_in_a_sentence():
         ("messages", 1440.0, "1,440"),
         ("missed_outages", 0.5, "0.5"),
         ("amplification", 1.084, "1.08×"),
-        ("recovery_peak", 1234.56, "1,234.6×"),
+        ("recovery_peak", 1234.56, "1,235×"),
         ("false_offline", 2.9, "2.9 per day"),
         ("probe_rate_per_hour", 12.0, "12 per hour"),
         ("drained_s", math.nan, "–"),

@@ -38,15 +38,21 @@ _ONLINE = ("online",)
 class Metric:
     """One number about a run.
 
-    ``unit`` is ``s | share | count | times | per day | per hour``, ``better`` the direction that is good (``none``:
-    it only describes), ``text`` the sentence that says exactly what it is.
+    ``label`` is what screens call it, ``unit`` is ``s | share | count | times | per day | per hour``, ``better`` the
+    direction that is good (``none``: it only describes), ``text`` the sentence that says exactly what it is.
     """
 
     name: str
+    label: str
     unit: Literal["s", "share", "count", "times", "per day", "per hour"]
     better: Literal["lower", "higher", "none"]
     text: str
     of: Callable[[Measured], float]
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What it can't be below and above, whatever happens."""
+        return 0.0, 1.0 if self.unit == "share" else math.inf
 
 
 class Stretch:
@@ -204,7 +210,8 @@ def format_metric(name: str, value: float) -> str:
         case "count":
             return _count(value)
         case "times":
-            return f"{value:.2f}×" if value < 9.995 else f"{value:,.1f}×"
+            digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+            return f"{value:,.{digits}f}×"
         case "per day":
             return f"{_count(value)} per day"
         case "per hour":
@@ -386,101 +393,120 @@ def _drained_s(measured: Measured) -> float:
 
 
 _IN_ORDER = (
-    Metric("messages", "count", "none", "Messages that people sent.", lambda measured: float(measured.count)),
     Metric(
-        "answered_share", "share", "higher",
+        "messages", "Messages", "count", "none",
+        "Messages that people sent.", lambda measured: float(measured.count),
+    ),
+    Metric(
+        "answered_share", "Answered in time", "share", "higher",
         "Share of messages whose first answer came within the deadline from the backend, or from a fresh copy of an "
         "answer of its own.",
         _answered_share,
     ),
     Metric(
-        "answer_p50_s", "s", "lower", "Half of the people had their first answer, of whatever kind, by then.",
+        "answer_p50_s", "Median answer", "s", "lower",
+        "Half of the people had their first answer, of whatever kind, by then.",
         lambda measured: _quantile(measured.answers_s, 0.50),
     ),
     Metric(
-        "answer_p99_s", "s", "lower", "99 of 100 people had their first answer, of whatever kind, by then.",
+        "answer_p99_s", "p99 answer", "s", "lower",
+        "99 of 100 people had their first answer, of whatever kind, by then.",
         lambda measured: _quantile(measured.answers_s, 0.99),
     ),
     Metric(
-        "answer_max_s", "s", "lower", "The longest that anyone waited for a first answer, of whatever kind.",
+        "answer_max_s", "Worst answer", "s", "lower",
+        "The longest that anyone waited for a first answer, of whatever kind.",
         lambda measured: _quantile(measured.answers_s, 1.0),
     ),
     Metric(
-        "fallback_share", "share", "lower", "Share of messages whose first answer was the offline fallback.",
+        "fallback_share", "Offline fallback", "share", "lower",
+        "Share of messages whose first answer was the offline fallback.",
         lambda measured: _share(int((measured.messages["source"] == "fallback").sum()), measured),
     ),
     Metric(
-        "delivered_share", "share", "higher",
+        "delivered_share", "Delivered", "share", "higher",
         "Share of messages that were answered, at once or later, by the end of the run.",
         _delivered_share,
     ),
     Metric(
-        "late_p50_s", "s", "lower", "Half of the messages that were answered late had their answer by then.",
+        "late_p50_s", "Late ones took", "s", "lower",
+        "Half of the messages that were answered late had their answer by then.",
         lambda measured: _quantile(measured.late_s, 0.50),
     ),
     Metric(
-        "late_p99_s", "s", "lower", "99 of 100 messages that were answered late had their answer by then.",
+        "late_p99_s", "p99 of late ones", "s", "lower",
+        "99 of 100 messages that were answered late had their answer by then.",
         lambda measured: _quantile(measured.late_s, 0.99),
     ),
     Metric(
-        "lost", "count", "lower", "Messages that vanished: never answered, and nobody was told.", _ended("lost")
+        "lost", "Lost", "count", "lower", "Messages that vanished: never answered, and nobody was told.", _ended("lost")
     ),
     Metric(
-        "rejected", "count", "lower", "Messages that were neither answered nor saved, and the person knew it.",
+        "rejected", "Rejected", "count", "lower",
+        "Messages that were neither answered nor saved, and the person knew it.",
         _ended("rejected"),
     ),
     Metric(
-        "expired", "count", "lower", "Messages that waited in the queue until they were too old.", _ended("expired")
+        "expired", "Expired", "count", "lower",
+        "Messages that waited in the queue until they were too old.", _ended("expired")
     ),
     Metric(
-        "dead", "count", "lower", "Messages that were given up, and are kept as dead letters.", _ended("dead")
+        "dead", "Given up", "count", "lower",
+        "Messages that were given up, and are kept as dead letters.", _ended("dead")
     ),
     Metric(
-        "duplicates", "count", "lower", "Times that the backend processed a message which it had processed before.",
+        "duplicates", "Duplicates", "count", "lower",
+        "Times that the backend processed a message which it had processed before.",
         _duplicates,
     ),
     Metric(
-        "amplification", "times", "lower", "Requests sent for a message, first ones, retries and replays, on average.",
+        "amplification", "Requests/message", "times", "lower",
+        "Requests sent for a message, first ones, retries and replays, on average.",
         lambda measured: _share(float(measured.messages["attempts"].sum()), measured),
     ),
     Metric(
-        "spend_multiplier", "times", "lower",
+        "spend_multiplier", "Cost of an answer", "times", "lower",
         "How often the backend processed a message for each one that was delivered: what one answer costs.",
         _spend_multiplier,
     ),
     Metric(
-        "wasted_share", "share", "lower", "Share of the requests for messages that were sent during an outage.",
+        "wasted_share", "Sent into an outage", "share", "lower",
+        "Share of the requests for messages that were sent during an outage.",
         _wasted_share,
     ),
     Metric(
-        "recovery_peak", "times", "lower",
+        "recovery_peak", "Rush at recovery", "times", "lower",
         "After the worst outage: the busiest 10 s within 5 min of its end, over the mean rate of requests in the "
         "30 min before it.",
         _recovery_peak,
     ),
     Metric(
-        "detection_s", "s", "lower",
+        "detection_s", "Outage seen after", "s", "lower",
         "From the start of an outage until the verdict was degraded or offline, on average over outages and clients "
         "that noticed.",
         _detection_s,
     ),
     Metric(
-        "recovery_s", "s", "lower",
+        "recovery_s", "Recovery seen after", "s", "lower",
         "From the end of an outage that was noticed until the verdict was online (or the run ended), on average.",
         _recovery_s,
     ),
     Metric(
-        "missed_outages", "count", "lower", "Outages that were over before the verdict noticed them, per client.",
+        "missed_outages", "Outages missed", "count", "lower",
+        "Outages that were over before the verdict noticed them, per client.",
         _missed_outages,
     ),
     Metric(
-        "false_offline", "per day", "lower",
+        "false_offline", "False alarms", "per day", "lower",
         "Offline verdicts while the backend was well and had been since the verdict was last online, per client.",
         _false_offline,
     ),
-    Metric("probe_rate_per_hour", "per hour", "none", "Health checks of one client.", _probe_rate_per_hour),
     Metric(
-        "drained_s", "s", "lower",
+        "probe_rate_per_hour", "Health checks", "per hour", "none",
+        "Health checks of one client.", _probe_rate_per_hour,
+    ),
+    Metric(
+        "drained_s", "Queue empty after", "s", "lower",
         "From the end of an outage until a queue that held something was empty (or the run ended), on average.",
         _drained_s,
     ),

@@ -15,40 +15,20 @@ from hustle_sim.analysis.difference import GLYPHS, difference
 if TYPE_CHECKING:
     from hustle_sim.analysis import Run
 
-GROUPS: dict[str, dict[str, str]] = {
-    "What people saw": {
-        "answered_share": "Answered in time",
-        "answer_p99_s": "p99 answer",
-        "answer_max_s": "Worst answer",
-        "fallback_share": "Offline fallback",
-    },
-    "What became of their messages": {
-        "delivered_share": "Delivered",
-        "late_p50_s": "Late ones took",
-        "lost": "Lost",
-        "duplicates": "Duplicates",
-    },
-    "What the monitor noticed": {
-        "detection_s": "Outage seen after",
-        "recovery_s": "Recovery seen after",
-        "missed_outages": "Outages missed",
-        "false_offline": "False alarms",
-    },
-    "What the backend bore": {
-        "amplification": "Requests/message",
-        "wasted_share": "Sent into an outage",
-        "recovery_peak": "Rush at recovery",
-        "drained_s": "Queue empty after",
-    },
+GROUPS: dict[str, tuple[str, ...]] = {
+    "What people saw": ("answered_share", "answer_p99_s", "answer_max_s", "fallback_share"),
+    "What became of their messages": ("delivered_share", "late_p50_s", "lost", "duplicates"),
+    "What the monitor noticed": ("detection_s", "recovery_s", "missed_outages", "false_offline"),
+    "What the backend bore": ("amplification", "wasted_share", "recovery_peak", "drained_s"),
 }
-"""The metrics on cards, with the short words they go by."""
+"""The metrics on cards."""
 
 BASELINE = "original"
 
 _WORDS = {"better": "better", "worse": "worse", "same": "same", "other": "", "unknown": "can't be compared"}
 
 
-def card(name: str, label: str, mine: float, other: float | None, beside: str = BASELINE) -> str:
+def card(name: str, mine: float, other: float | None, beside: str = BASELINE) -> str:
     """One card as HTML; ``beside`` is what the other run is called."""
     metric, value = METRICS[name], format_metric(name, mine)
     below = ""
@@ -60,7 +40,7 @@ def card(name: str, label: str, mine: float, other: float | None, beside: str = 
         below = f'{sign}<span class="than">{escape(beside)} {escape(found.first_text)}</span>'
     return (
         f'<div class="card" data-metric="{name}" tabindex="0">'
-        f'<div class="label">{escape(label)}</div><div class="value">{escape(value)}</div>'
+        f'<div class="label">{escape(metric.label)}</div><div class="value">{escape(value)}</div>'
         f'<div class="below">{below}</div><div class="tip" role="tooltip">{escape(metric.text)}</div></div>'
     )
 
@@ -73,9 +53,7 @@ def cards(mine: Run | None, other: Run | None) -> str:
         inner = '<div class="card empty"></div>' * len(names)
         if mine is not None:
             theirs = {name: None if other is None else float(other.metrics[name]) for name in names}
-            inner = "".join(
-                card(name, label, float(mine.metrics[name]), theirs[name], beside) for name, label in names.items()
-            )
+            inner = "".join(card(name, float(mine.metrics[name]), theirs[name], beside) for name in names)
         groups.append(f'<section><h3>{escape(title)}</h3><div class="row">{inner}</div></section>')
     return f'<div class="cards">{"".join(groups)}</div>'
 

@@ -38,7 +38,7 @@ export function render({model}) {
 
 _CSS = """
 :host { display: block; font: 13.5px/1.4 var(--bokeh-base-font, sans-serif); color: var(--mui-palette-text-primary); }
-.running { display: flex; align-items: center; gap: 12px; padding-top: 6px; }
+.running { display: flex; align-items: center; gap: 12px; padding-top: 6px; width: 100%; box-sizing: border-box; }
 .running[hidden] { display: none; }
 .words { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .track { flex: 1; height: 6px; border-radius: 3px; overflow: hidden; background: var(--mui-palette-hustle-line); }

@@ -24,7 +24,7 @@ from hustle_sim.dashboard.policy_table import PolicyTable
 from hustle_sim.dashboard.tune_state import cell_policy, in_words, plain, ranked, written
 from hustle_sim.policy import Policy
 from hustle_sim.tuning import tune_plot, tune_report
-from hustle_sim.tuning.plots import swept
+from hustle_sim.tuning.plots import direction, swept
 
 if TYPE_CHECKING:
     from hustle_sim.tuning.sweep import Sweep
@@ -90,7 +90,12 @@ class SweepResults(_Results):
         super().__init__(theme, load, **params)
         self._sweep: Sweep | None = None
         self.metric = pmui.Select(
-            label="Metric", options=list(METRICS), value=FIRST_METRIC, size="small", width=240, margin=(0, 0, 8, 0)
+            label="Metric",
+            options={metric.label: name for name, metric in METRICS.items()},
+            value=FIRST_METRIC,
+            size="small",
+            width=240,
+            margin=(0, 0, 8, 0),
         )
         self.metric.param.watch(lambda _: self.draw(), "value")
         self.figure = _pane("heat-map")
@@ -120,18 +125,23 @@ class SweepResults(_Results):
             return
         best = ranked(sweep, metric)
         known = best.dropna(subset=["mean"])
-        self._about.object = f"<p>{escape(METRICS[metric].text)}</p>{_refused(sweep)}"
+        label = METRICS[metric].label
+        self._about.object = (
+            f"<p><code>{metric}</code>{direction(metric)} on {escape(next(iter(sweep.about['scenarios'])))}. "
+            f"{escape(METRICS[metric].text)}</p>{_refused(sweep)}"
+        )
         self._taps = []
         if len(known):
             layout = swept(sweep, metric, theme=self._theme())
             overlay = layout.traverse(lambda each: each, [hv.Overlay])[0]
             self._tap(next(iter(overlay)), self._on_cell)
-            self.figure.object = overlay
+            # What the title says stands above, where it is not cut off on a phone.
+            self.figure.object = overlay.opts(title="", backend="bokeh")
         self.figure.visible = bool(len(known))
         first, second = sweep.fields
         self.table.param.update(
-            caption=f"Points by {metric}, the best first",
-            columns=[f"{metric}, mean", "95 % interval", first, second],
+            caption=f"Points by {label}, the best first",
+            columns=[f"{label}, mean", "95 % interval", first, second],
             rows=[
                 {
                     "key": str(row["point"]),
@@ -254,7 +264,7 @@ class SearchResults(_Results):
         metrics = [objective.metric for objective in tuning.objectives]
         self.table.param.update(
             caption="The front and the presets",
-            columns=["Policy", *metrics],
+            columns=["Policy", *(METRICS[name].label for name in metrics)],
             rows=[
                 {
                     "key": row["policy"],

@@ -20,7 +20,7 @@ from hustle_sim.tuning.executors import Workers
 from hustle_sim.tuning.experiment import Progress
 from hustle_sim.tuning.results import Results
 from hustle_sim.tuning.slo import Limit, Slo
-from hustle_sim.tuning.statistics import Interval, mean_interval
+from hustle_sim.tuning.statistics import Interval, mean_interval, metric_interval
 from hustle_sim.tuning.table import policy_of, scenarios_of
 
 Verdict = Literal["kept", "broken", "unsure", "not measured"]
@@ -148,7 +148,7 @@ def judge(scenario: str, limit: Limit, values: pd.DataFrame) -> Finding:
     # The worst is the one that is farthest beyond the limit, or the nearest to it.
     beyond = np.maximum(column.to_numpy() - limit.at_most, limit.at_least - column.to_numpy())
     place = int(beyond.argmax())
-    measured = mean_interval(column.to_numpy())
+    measured = metric_interval(limit.metric, column.to_numpy())
     if limit.of == "every" or limit.at_most == 0:
         verdict: Verdict = "kept" if column.map(limit.keeps).all() else "broken"
     else:

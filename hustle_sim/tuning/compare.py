@@ -21,7 +21,7 @@ from hustle_sim.tuning.statistics import (
     LEVEL,
     Interval,
     independent_difference,
-    mean_interval,
+    metric_interval,
     paired_difference,
     verdict,
 )
@@ -164,7 +164,7 @@ def _rows(
             theirs = values[baseline][metric].to_numpy()
             for name in policies:
                 mine = values[name][metric].to_numpy()
-                own = mean_interval(mine, level)
+                own = metric_interval(metric, mine, level)
                 row = {"scenario": scenario, "metric": metric, "policy": name}
                 row |= {"mean": own.mean, "low": own.low, "high": own.high, "n": own.n}
                 against = Interval(math.nan, math.nan, math.nan, 0)

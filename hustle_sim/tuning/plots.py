@@ -10,6 +10,7 @@ import holoviews as hv
 import holoviews.plotting.bokeh
 import numpy as np
 import pandas as pd
+from bokeh.models import NumeralTickFormatter
 
 from hustle_sim.analysis import METRICS, format_metric, palette
 from hustle_sim.analysis.palette import Look, Theme
@@ -34,7 +35,7 @@ _LOGARITHMIC = 20.0
 """Values that span more than this are spread over a logarithmic axis, as a sweep draws them."""
 
 _READABLE_CELLS = 48
-_ROW_PX, _PANEL_PX = 34, 380
+_ROW_PX, _PANEL_PX = 34, 300
 
 
 def differences(comparison: Comparison, metrics: Sequence[str] | None = None, *, theme: Theme = "light") -> hv.Layout:
@@ -76,7 +77,7 @@ def swept(sweep: Sweep, metric: str | None = None, *, theme: Theme = "light") ->
         draw = _heat_map if sweep.about["arguments"]["design"] == "grid" else _cloud
     panels = []
     for scenario, each in rows.groupby("scenario", sort=False):
-        title = f"{chosen}{_direction(chosen)} on {scenario}"
+        title = f"{chosen}{direction(chosen)} on {scenario}"
         panels.append(draw(each, fields, chosen, title, theme))
     return _laid_out(panels, columns=1)
 
@@ -119,7 +120,7 @@ def _difference_panel(rows: pd.DataFrame, metric: str, comparison: Comparison, t
     low, high = min(reach), max(reach)
     margin = (high - low or 1.0) * 0.06
     common = {
-        "title": f"{metric}{_direction(metric)}", "ylabel": "", "yticks": list(enumerate(names)), "show_grid": True,
+        "title": f"{metric}{direction(metric)}", "ylabel": "", "yticks": list(enumerate(names)), "show_grid": True,
         "ylim": (-0.6, len(names) - 0.4), "xlim": (low - margin, high + margin), "show_legend": True,
         "xlabel": _difference_label(metric, baseline),
     }  # fmt: skip
@@ -171,7 +172,7 @@ def _heat_map(rows: pd.DataFrame, fields: Sequence[str], metric: str, title: str
     heat = hv.Rectangles(cells, ["x0", "y0", "x1", "y1"], [hv.Dimension("mean", label=_with_unit(metric)), "words"])
     heat = heat.opts(
         color="mean", colorbar=True, line_color="white", tools=["hover"], hover_tooltips="@words", backend="bokeh",
-        **_colours(metric),
+        cformatter=_as_percent(metric), **_colours(metric),
     )  # fmt: skip
     _for_matplotlib(heat, color="mean", colorbar=True, linewidth=1, edgecolor="white", **_colours(metric))
     layers: list[Any] = [heat]
@@ -190,11 +191,7 @@ def _cell_texts(rows: pd.DataFrame, at: Sequence[Any], metric: str) -> list[Any]
     means = rows["mean"].to_numpy()
     share = (means - means.min()) / ((means.max() - means.min()) or 1.0)
     is_dark = (share > 0.4) if METRICS[metric].better == "lower" else (share < 0.6)
-    half = (rows["high"] - rows["low"]).to_numpy() / 2
-    texts = [
-        _measured(metric, mean) + ("" if math.isnan(off) else f"\n± {format_difference(metric, off).lstrip('+')}")
-        for mean, off in zip(means, half, strict=True)
-    ]
+    texts = [_measured(metric, row["mean"]) + _how_sure(metric, row) for _, row in rows.iterrows()]
     layers = []
     for dark, colour in ((True, "#FFFFFF"), (False, "#22272B")):
         chosen = [
@@ -207,6 +204,16 @@ def _cell_texts(rows: pd.DataFrame, at: Sequence[Any], metric: str) -> list[Any]
             layers.append(labels.opts(text_color=colour, text_font_size="8pt", backend="bokeh"))
             _for_matplotlib(labels, color=colour, size=7)
     return layers
+
+
+def _how_sure(metric: str, row: pd.Series[Any]) -> str:
+    """A line with the interval of a mean, which is not in its middle where the metric can't go further."""
+    below, above = row["mean"] - row["low"], row["high"] - row["mean"]
+    if math.isnan(below):
+        return ""
+    if not math.isclose(below, above, rel_tol=1e-6, abs_tol=1e-12):
+        return "\n" + " to ".join(_measured(metric, row[end]) for end in ("low", "high"))
+    return f"\n± {format_difference(metric, above).lstrip('+')}"
 
 
 def _cloud(rows: pd.DataFrame, fields: Sequence[str], metric: str, title: str, theme: Theme) -> hv.Element:
@@ -320,6 +327,11 @@ def _colours(metric: str) -> dict[str, Any]:
     return {"cmap": "viridis_r" if METRICS[metric].better == "lower" else "viridis", "clabel": _with_unit(metric)}
 
 
+def _as_percent(metric: str) -> NumeralTickFormatter | None:
+    """How the numbers of a share are written beside its colours; None: as they are."""
+    return NumeralTickFormatter(format="0.[0] %") if METRICS[metric].unit == "share" else None
+
+
 def _placed(values: pd.Series[Any]) -> tuple[Any, list[tuple[float, str]] | None]:
     """Where values stand on an axis, and the ticks for those that are no numbers."""
     if all(isinstance(value, int | float) and not isinstance(value, bool | np.bool_) for value in values):
@@ -362,7 +374,8 @@ def _measured(metric: str, value: Any) -> str:
     return format_metric(metric, float(value))
 
 
-def _direction(metric: str) -> str:
+def direction(metric: str) -> str:
+    """Which way is better, in brackets, or nothing."""
     better = METRICS[metric].better
     return "" if better == "none" else f" ({better} is better)"
 

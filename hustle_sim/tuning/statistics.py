@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from hustle_sim.analysis import METRICS
+
 Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.95
@@ -47,6 +49,16 @@ def mean_interval(values: npt.ArrayLike, level: float = LEVEL) -> Interval:
         return Interval(mean, math.nan, math.nan, 1)
     error = float(known.std(ddof=1)) / math.sqrt(len(known))
     return _around(mean, error, len(known) - 1, len(known), level)
+
+
+def metric_interval(name: str, values: npt.ArrayLike, level: float = LEVEL) -> Interval:
+    """The mean of a metric with its interval, which does not reach where the metric can't be: a share is 0 to 1.
+
+    What is cut off can't hold the true mean, so the interval is as sure as before.
+    """
+    found = mean_interval(values, level)
+    low, high = np.clip([found.low, found.high], *METRICS[name].bounds).tolist()
+    return Interval(found.mean, low, high, found.n)
 
 
 def paired_difference(mine: npt.ArrayLike, theirs: npt.ArrayLike, level: float = LEVEL) -> Interval:

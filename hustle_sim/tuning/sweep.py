@@ -22,7 +22,7 @@ from hustle_sim.simulation import Scenario
 from hustle_sim.tuning.executors import Workers
 from hustle_sim.tuning.experiment import Progress, Replication, measure_all
 from hustle_sim.tuning.results import Results
-from hustle_sim.tuning.statistics import LEVEL, mean_interval
+from hustle_sim.tuning.statistics import LEVEL, metric_interval
 from hustle_sim.tuning.table import Table, metrics_of, policy_of, scenarios_of, seeds_of
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ def _rows(runs: pd.DataFrame, fields: list[str], metrics: Sequence[str]) -> pd.D
     for (scenario, point), group in runs.groupby(["scenario", "point"], sort=False):
         at = {name: group[name].iloc[0] for name in fields}
         for metric in metrics:
-            own = mean_interval(group[metric].to_numpy())
+            own = metric_interval(metric, group[metric].to_numpy())
             rows.append(
                 {**at, "metric": metric, "mean": own.mean, "low": own.low, "high": own.high, "n": own.n,
                  "point": point, "scenario": scenario}

@@ -31,7 +31,7 @@ from hustle_sim.tuning.results import Results
 from hustle_sim.tuning.search import Measured, Search, Task, Trial, batches, finished, often_broken
 from hustle_sim.tuning.slo import Slo
 from hustle_sim.tuning.space import axes_of
-from hustle_sim.tuning.statistics import LEVEL, mean_interval, paired_difference, verdict
+from hustle_sim.tuning.statistics import LEVEL, mean_interval, metric_interval, paired_difference, verdict
 from hustle_sim.tuning.table import Table, policy_of, scenarios_of, seeds_of
 
 if TYPE_CHECKING:
@@ -465,7 +465,7 @@ def _choose(
     for name in [*order, *rivals]:
         for metric, values in measured[name].values.items():
             better = next((o.better for o in task.objectives if o.metric == metric), METRICS[metric].better)
-            own = mean_interval(over_scenarios(values, better, task.robust))
+            own = metric_interval(metric, over_scenarios(values, better, task.robust))
             rows.append(
                 {"policy": name, "kind": "front" if name in front else "preset", "knee": name == knee,
                  "recommended": name == winner, "kept": kept[name], "metric": metric, "mean": own.mean,
