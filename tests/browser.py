@@ -210,6 +210,14 @@ def drawn(page: Page, selector: str) -> None:
     page.wait_for_function(DRAWN, arg=element.element_handle(), timeout=WAIT_MS)
 
 
+def unfolded(page: Page) -> None:
+    """Have the controls shown: a narrow screen has them under a heading."""
+    folded = page.locator(".fold-controls button[aria-expanded=false]:visible")
+    if folded.count():
+        folded.first.click()
+        expect(folded).to_have_count(0)
+
+
 def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 

@@ -1,6 +1,6 @@
 """The dashboard in a real Chromium, on a real server: drawn, usable, quiet, and at home."""
 
-from browser import MARKS, card, drawn, served, visit
+from browser import MARKS, card, drawn, press, served, visit
 from playwright.sync_api import expect
 
 from hustle_sim.dashboard.charts import SHOWN
@@ -28,10 +28,14 @@ def test_the_menu_goes_between_the_places_and_the_address_says_where_one_is(visi
     expect(card(page, "lost")).to_be_visible()
 
 
-def test_dark_on_a_phone_nothing_is_wider_than_the_screen(browser, server):
+def test_dark_on_a_phone_results_come_first_and_nothing_is_wider_than_the_screen(browser, server):
     with visit(browser, server.url, width=420, height=860, dark=True) as someone:
         page = someone.go()
         drawn(page, ".figure-latency")
+        expect(card(page, "answered_share")).to_be_in_viewport()
+        expect(page.locator(".controls")).to_be_hidden()
+        press(page, "Scenario and policy")
+        expect(page.get_by_role("combobox", name="Policy preset")).to_be_visible()
         widest = page.evaluate(_WIDEST)
         assert widest <= 420
         assert someone.complaints == []

@@ -2,7 +2,7 @@
 
 import axe
 import pytest
-from browser import MARKS, served, visit
+from browser import MARKS, served, unfolded, visit
 from playwright.sync_api import expect
 from scenes import SCENES
 
@@ -49,6 +49,7 @@ def test_axe_finds_nothing_serious_in_the_dark_theme(visitor):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_reaches_beyond_the_screen(visitor, width):
     visitor.page.set_viewport_size({"width": width, "height": 900})
+    unfolded(visitor.page)
     for _ in range(10):
         beyond = visitor.page.evaluate(_BEYOND)
         if not beyond:

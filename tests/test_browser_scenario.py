@@ -3,7 +3,7 @@
 import re
 import tomllib
 
-from browser import MARKS, press, visit
+from browser import MARKS, press, unfolded, visit
 from playwright.sync_api import expect
 
 from hustle_sim.simulation.scenario import Scenario
@@ -17,6 +17,8 @@ def chosen(page):
 
 def editing(visitor, **arguments):
     page = visitor.go(**arguments)
+    page.locator(".fold-controls button").wait_for(state="attached")
+    unfolded(page)
     expect(chosen(page)).to_be_visible()
     press(page, "Edit")
     expect(page.locator("button.outage").first).to_be_visible()

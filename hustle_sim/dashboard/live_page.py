@@ -32,6 +32,7 @@ from hustle_sim.dashboard.live_targets import (
 from hustle_sim.dashboard.live_watch import Watch, begin
 from hustle_sim.dashboard.notices import Notice
 from hustle_sim.dashboard.places import Arguments, Frame
+from hustle_sim.dashboard.side_by_side import side_by_side
 from hustle_sim.inputs import InputError
 from hustle_sim.live.replay import scenario_of
 from hustle_sim.live.settings import usable_settings, wall_time
@@ -62,7 +63,7 @@ class LivePage(pn.viewable.Viewer):
         self._is_on_wall = self._is_seen = self._is_closed = False
         self._told: tuple[str, str] = ("", "")
         self._opening = asyncio.Lock()
-        self._make_views()
+        self._make_views(bool(arguments))
         self._pulling = pn.state.add_periodic_callback(self._pull, period=_PULL_MS, start=False)
         self._repaint = frame.page.param.watch(lambda _: self._paint(), "dark_theme")
         self.arrive(arguments)
@@ -122,7 +123,7 @@ class LivePage(pn.viewable.Viewer):
     def _watch(self) -> Watch | None:
         return self._watches.get(self._chosen)
 
-    def _make_views(self) -> None:
+    def _make_views(self, watched: bool) -> None:
         self._notice, self._unreached, self._empty = Notice(), Notice(), Notice("info")
         self._empty.say(_NOTHING)
         self.controls = LiveControls(
@@ -143,8 +144,8 @@ class LivePage(pn.viewable.Viewer):
             sizing_mode="stretch_width", margin=0, stylesheets=[styles.BARE], css_classes=["results"],
         )  # fmt: skip
         self._view = pn.Column(
-            styles.side_by_side(self.controls, results), self.wall, self.looking,
-            sizing_mode="stretch_width", margin=0,
+            side_by_side(self.controls, results, "Targets, goals and downloads", is_open=not watched),
+            self.wall, self.looking, sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
 
     async def _on_add(self, url: str, every: str) -> None:

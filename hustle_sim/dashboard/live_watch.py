@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hustle_sim.live.session import LiveSession, Seat
     from hustle_sim.live.settings import Settings
 
-_FIGURES_S = 10.0
+_FIGURES_S = 1.0
 
 
 @dataclass

@@ -21,6 +21,7 @@ from hustle_sim.dashboard.places import Arguments, Frame
 from hustle_sim.dashboard.policy_form import PolicyForm
 from hustle_sim.dashboard.running import Running
 from hustle_sim.dashboard.scenario_picker import ScenarioPicker
+from hustle_sim.dashboard.side_by_side import side_by_side
 from hustle_sim.dashboard.simulate_state import Results, SimulateState
 from hustle_sim.dashboard.story import Story
 from hustle_sim.dashboard.take_home import TakeHome
@@ -54,7 +55,7 @@ class SimulatePage(pn.viewable.Viewer):
         choice, wrong = asked(arguments)
         self._make_controls(choice)
         self._make_results(frame.page, choice)
-        self._view = styles.side_by_side(self._controls, self._results)
+        self._view = side_by_side(self._controls, self._results, "Scenario and policy", is_open=False)
         self.state.param.watch(self._on_running, ["running", "share"])
         self.state.param.watch(lambda event: self._say(event.new), "problem")
         self._watch()

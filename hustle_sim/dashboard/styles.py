@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import panel as pn
-
 from hustle_sim.analysis.palette import MODE, STATUS
 
 _FONT = '"Roboto", "Segoe UI", system-ui, -apple-system, "Helvetica Neue", Arial, sans-serif'
@@ -75,26 +73,6 @@ PAGE_SX = {
 
 NARROW = "max-width: 860px"
 """The media condition below which controls and results stand one above the other."""
-
-TWO_COLUMNS = f"""
-:host {{
-  display: grid !important; grid-template-columns: clamp(290px, 24vw, 348px) minmax(0, 1fr); gap: 20px;
-  align-items: start; padding: 20px; box-sizing: border-box; width: 100%; max-width: 1760px; margin: 0 auto !important;
-  max-height: none !important;
-}}
-:host > * {{ min-width: 0; }}
-@media ({NARROW}) {{
-  :host {{ grid-template-columns: minmax(0, 1fr); padding: 12px; gap: 14px; }}
-}}
-"""
-"""Controls at the left, results at the right; one above the other on a narrow screen."""
-
-
-def side_by_side(controls: Any, results: Any) -> pn.Column:
-    """Controls and results of a place, in a frame that can be hidden (a grid itself does not heed ``visible``)."""
-    grid = pn.Column(controls, results, sizing_mode="stretch_width", margin=0, stylesheets=[TWO_COLUMNS])
-    return pn.Column(grid, sizing_mode="stretch_width", margin=0, stylesheets=[BARE])
-
 
 PANEL = """
 :host {

@@ -17,6 +17,7 @@ from hustle_sim.dashboard.controls import FIELDS, PARTS, label_of
 from hustle_sim.dashboard.notices import Notice, prose
 from hustle_sim.dashboard.places import Arguments, Frame
 from hustle_sim.dashboard.scenario_files import FIRST, bundled
+from hustle_sim.dashboard.side_by_side import side_by_side
 from hustle_sim.dashboard.tune_results import SearchResults, SweepResults
 from hustle_sim.dashboard.tune_state import DEPTHS, TuneState, search_wish, suggested, sweep_wish
 from hustle_sim.inputs import InputError, closest
@@ -48,7 +49,9 @@ class TunePage(pn.viewable.Viewer):
         self._policies: dict[str, Policy] = {name: Policy.preset(name) for name in PRESETS}
         self._make_controls()
         self._make_results()
-        self._view = styles.side_by_side(self._controls, self._results)
+        self._view = side_by_side(
+            self._controls, self._results, "Scenario, fields and values", is_open="x" not in arguments
+        )
         for state in self.states.values():
             state.param.watch(lambda *_: self._on_state(), ["running", "share", "told", "problem"])
         self.states[SWEEP].param.watch(lambda event: self._on_result(self.sweep, event.new), "result")
