@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -212,12 +213,8 @@ class SimulatePage(pn.viewable.Viewer):
         self.policy.blame("")
         self.state.refuse("")
         self.advice.show(choice.mine.policy, choice.scenario)
-
-        async def run() -> None:
-            self._write(choice)
-            await self.state.run(choice)
-
-        pn.state.execute(run)
+        self._write(choice)
+        pn.state.execute(partial(self.state.run, choice))
 
     def _write(self, choice: Choice) -> None:
         """Let the address say what is chosen; what is changed in one go is one step for the back button.
@@ -282,8 +279,9 @@ class SimulatePage(pn.viewable.Viewer):
             self.story.hide()
 
     def _label(self, results: Results) -> None:
-        self._headline.object = headline(results)
-        self.cards.show(results.mine, results.other)
+        with pn.io.hold():
+            self._headline.object = headline(results)
+            self.cards.show(results.mine, results.other)
 
 
 def asked(arguments: Arguments) -> tuple[Choice, str]:

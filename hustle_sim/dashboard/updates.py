@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,7 +34,10 @@ REST_S = 0.15
 """Where simulations are not quick, the next one starts when no newer request has come for this long."""
 
 TICK_S = 0.15
-"""How often progress is told, once a simulation is not quick."""
+"""How often a simulation is looked at."""
+
+STEP = 0.05
+"""How much more of it must be done until that is told, once it is not quick."""
 
 CRASHED = "Something in the simulation broke. It is in the server's log; the last good results stay as they are."
 
@@ -142,7 +146,7 @@ class Updates:
         asked_s = began_s = loop.time()
         runs = asyncio.ensure_future(_all(jobs))
         news = asyncio.ensure_future(self._news.wait())
-        parts = 0
+        parts, told = 0, -math.inf
         try:
             while not runs.done():
                 waits_for = (runs,) if news.done() else (runs, news)
@@ -152,8 +156,10 @@ class Updates:
                     began_s = now_s
                 if news.done() and (self._wanted is None or now_s - began_s > PATIENCE_S):
                     break
-                if not runs.done() and now_s - asked_s > PATIENCE_S:
-                    self._tell(sum(job.share for job in jobs) / len(jobs))
+                share = sum(job.share for job in jobs) / len(jobs)
+                if not runs.done() and now_s - asked_s > PATIENCE_S and share >= told + STEP:
+                    told = share
+                    self._tell(share)
                 if not runs.done() and not news.done() and sum(job.parts for job in jobs) > parts:
                     parts = sum(job.parts for job in jobs)
                     await self._part(choice, jobs)
