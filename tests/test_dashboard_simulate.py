@@ -1,6 +1,7 @@
 """The Simulate place without a browser: updates, results, cards, worker processes."""
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,8 +41,8 @@ LONG_S, PART_S = 1.5, 0.3
 class FakeJob:
     """A simulation that takes its time, in virtual time."""
 
-    def __init__(self, shop, request):
-        self.shop, self.request = shop, request
+    def __init__(self, shop, request, since_s):
+        self.shop, self.request, self.since_s = shop, request, since_s
         self.started, self.share, self.parts = False, 0.25, 0
         self.cancelled = False
         self.task = asyncio.get_running_loop().create_task(self.work())
@@ -50,7 +51,7 @@ class FakeJob:
         self.cancelled = self.task.cancel()
 
     async def work(self):
-        async with self.shop.workers:
+        async with self.shop.worker(self.since_s):
             self.started = True
             self.shop.now += 1
             self.shop.most = max(self.shop.most, self.shop.now)
@@ -83,18 +84,38 @@ class FakeRun:
 
 class FakeShop:
     def __init__(self, takes_s=None, error=None, workers=99):
-        self.workers = asyncio.Semaphore(workers)
+        self.free, self.waiting = workers, []
         self.takes_s = takes_s or {}
         self.error = error
         self.jobs = []
         self.now = self.most = 0
         self.full = False
 
-    def submit(self, request):
+    def submit(self, request, since_s):
         if self.full:
             raise InputError("too many are waiting")
-        self.jobs.append(FakeJob(self, request))
+        self.jobs.append(FakeJob(self, request, since_s))
         return self.jobs[-1]
+
+    @asynccontextmanager
+    async def worker(self, since_s):
+        """A free worker; who has waited for longest is first."""
+        turn = asyncio.get_running_loop().create_future()
+        self.waiting.append((since_s, len(self.jobs), turn))
+        self.serve()
+        try:
+            await turn
+            yield
+        finally:
+            if not turn.cancelled():
+                self.free += 1
+            self.serve()
+
+    def serve(self):
+        self.waiting = sorted((one for one in self.waiting if not one[2].done()), key=lambda one: one[:2])
+        while self.free and self.waiting:
+            self.free -= 1
+            self.waiting.pop(0)[2].set_result(None)
 
 
 class Watched:
@@ -165,7 +186,9 @@ def test_on_a_busy_server_all_who_drag_something_get_their_share():
         return await asyncio.gather(*(visitor(shop) for _ in range(20)))
 
     # Two workers make twenty runs a second, and twenty visitors want forty.
-    assert min(run_virtual(main())) >= 20
+    shown = run_virtual(main())
+    assert min(shown) >= 25
+    assert max(shown) - min(shown) <= 5
 
 
 def test_an_older_simulation_is_cancelled_when_a_newer_one_is_asked_for():
@@ -349,6 +372,34 @@ def test_a_worker_process_gives_the_same_run_and_knows_it_the_next_time():
         assert shop.submit(request(4)).finished() is run
     finally:
         shop.close()
+
+
+@pytest.mark.real
+def test_who_has_waited_for_longest_is_next():
+    order = []
+    shop = Workshop(workers=1)
+    try:
+        jobs = {"first": shop.submit(request(11), 3.0)}
+        jobs["late"] = shop.submit(request(12), 2.0)
+        jobs["gone"] = shop.submit(request(13), 0.5)
+        jobs["early"] = shop.submit(request(14), 1.0)
+        for name, job in jobs.items():
+            job._future.add_done_callback(lambda _, name=name: order.append(name))
+        jobs["gone"].cancel()
+        asyncio.run(jobs["late"].result())
+    finally:
+        shop.close()
+    assert order == ["gone", "first", "early", "late"]
+
+
+@pytest.mark.real
+def test_a_workshop_that_closes_lets_nobody_wait():
+    shop = Workshop(workers=1)
+    jobs = [shop.submit(request(seed, YEARS)) for seed in range(3)]
+    shop.close()
+    for job in jobs:
+        with pytest.raises((Cancelled, asyncio.CancelledError, InputError)):
+            asyncio.run(job.result())
 
 
 YEARS = Scenario.load("retry-storm").replace({"duration_s": 864000})

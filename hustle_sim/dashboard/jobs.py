@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import heapq
+import math
 import multiprocessing
 import os
 import pickle
@@ -21,12 +23,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hustle_sim.inputs import InputError
 from hustle_sim.policy import Policy
+from hustle_sim.simulation.simulate import Cancelled
 
 if TYPE_CHECKING:
     from hustle_sim.analysis import Run
@@ -174,28 +178,74 @@ class _Lane:
     def __init__(self, workers: int, context: Any, niceness: int, shared: tuple[Any, ...]) -> None:
         self._workers, self._context, self._niceness, self._shared = workers, context, niceness, shared
         self._pool: ProcessPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._waiting: list[tuple[float, int, Future[Any], Callable[..., Any], tuple[Any, ...]]] = []
 
-    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Have ``work`` done by the next worker that is free. Raises InputError if no process can be started."""
-        for _ in range(2):
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(
-                    self._workers, self._context, initializer=_begin, initargs=(*self._shared, self._niceness)
-                )
-            try:
-                return self._pool.submit(work, *arguments)
-            except BrokenProcessPool:
-                self._pool = None
-        raise InputError("no process could be started for the simulation")
+    def submit(self, since_s: float, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Have ``work`` done by the next worker that is free; who has waited for longest is first.
+
+        What is cancelled while it waits costs nothing. The result is InputError if no process can be started.
+        """
+        future: Future[Any] = Future()
+        with self._lock:
+            heapq.heappush(self._waiting, (since_s, next(_numbers), future, work, arguments))
+        self._begin_next()
+        return future
 
     def close(self) -> None:
         """End the workers at once: a simulation looks only now and then whether it is still wanted."""
-        pool, self._pool = self._pool, None
+        with self._lock:
+            pool, self._pool = self._pool, None
+            waiting, self._waiting = self._waiting, []
+        for _, _, future, _, _ in waiting:
+            future.cancel()
         if pool is not None:
             workers = list((getattr(pool, "_processes", None) or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in workers:
                 worker.terminate()
+
+    def _begin_next(self) -> None:
+        """Give the free workers something to do. No lock is held while futures tell what became of them."""
+        while True:
+            with self._lock:
+                if self._busy >= self._workers or not self._waiting:
+                    return
+                _, _, future, work, arguments = heapq.heappop(self._waiting)
+                self._busy += 1
+            if future.set_running_or_notify_cancel():
+                try:
+                    self._in_process(work, arguments).add_done_callback(partial(self._ended, future))
+                    continue
+                except InputError as error:
+                    future.set_exception(error)
+            with self._lock:
+                self._busy -= 1
+
+    def _in_process(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
+        with self._lock:
+            for _ in range(2):
+                if self._pool is None:
+                    self._pool = ProcessPoolExecutor(
+                        self._workers, self._context, initializer=_begin, initargs=(*self._shared, self._niceness)
+                    )
+                try:
+                    return self._pool.submit(work, *arguments)
+                except (BrokenProcessPool, RuntimeError):
+                    self._pool = None
+        raise InputError("no process could be started for the simulation")
+
+    def _ended(self, future: Future[Any], inner: Future[Any]) -> None:
+        with self._lock:
+            self._busy -= 1
+        if inner.cancelled():
+            future.set_exception(Cancelled("the server ends"))
+        elif (error := inner.exception()) is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(inner.result())
+        self._begin_next()
 
 
 @dataclass(slots=True)
@@ -228,7 +278,8 @@ class Workshop:
         self._long = _Lane(number, context, 10, shared)
         self._papers = _Lane(1, context, 10, shared)
         self._free = list(range(SLOTS))
-        self._lock = threading.Lock()
+        # A lane that ends a future calls back at once, on this thread.
+        self._lock = threading.RLock()
         self._running: dict[str, _Running] = {}
         self._kept: OrderedDict[str, Run] = OrderedDict()
 
@@ -237,9 +288,10 @@ class Workshop:
         with self._lock:
             return self._known(request.key)
 
-    def submit(self, request: Request) -> Job:
+    def submit(self, request: Request, since_s: float = math.inf) -> Job:
         """Start a simulation as soon as a worker is free; one that was done lately is not done again.
 
+        ``since_s`` is when its visitor began to wait, on a clock that all share: who has waited for longest is first.
         Raises InputError when too many wait already.
         """
         key = request.key
@@ -251,10 +303,9 @@ class Workshop:
                 return Job(done, lambda: 1.0, lambda: None)
             running = self._running.get(key)
             if running is None:
-                running = self._started(key, request)
+                running = self._started(key, request, since_s)
             else:
                 running.users += 1
-        # May be called at once, on this thread: it takes the lock.
         running.future.add_done_callback(lambda future: self._ended(key, running, future))
         return Job(
             running.future,
@@ -265,8 +316,7 @@ class Workshop:
 
     def make(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Have a file made in a process of its own: ``work`` is a function of a module, arguments are pickled."""
-        with self._lock:
-            return self._papers.submit(work, *arguments)
+        return self._papers.submit(0.0, work, *arguments)
 
     def close(self) -> None:
         """End all workers."""
@@ -282,7 +332,7 @@ class Workshop:
             self._kept.move_to_end(key)
         return run
 
-    def _started(self, key: str, request: Request) -> _Running:
+    def _started(self, key: str, request: Request, since_s: float) -> _Running:
         if not self._free:
             raise InputError(f"{SLOTS} simulations are running or waiting already: try again in a moment")
         slot, number = self._free.pop(), next(_numbers)
@@ -290,7 +340,7 @@ class Workshop:
         path = Path(self._folder.name) / str(number)
         lane, path_of_parts = (self._long, path) if is_long(request) else (self._quick, None)
         try:
-            future = lane.submit(_work, slot, number, request, path_of_parts)
+            future = lane.submit(since_s, _work, slot, number, request, path_of_parts)
         except BaseException:
             self._free.append(slot)
             raise

@@ -237,6 +237,8 @@ class PolicyForm(pn.custom.JSComponent):
 
     _esm = _ESM
     _stylesheets = [_CSS]  # noqa: RUF012 - as Panel declares it
+    # Panel waits 50 ms for more changes of a component; this one has gathered them in the browser.
+    _priority_changes = ["values"]  # noqa: RUF012 - as Panel declares it
 
     def __init__(self, changed: Callable[[], None] | None = None, **params: Any) -> None:
         policy = Policy()

@@ -53,6 +53,7 @@ class SimulatePage(pn.viewable.Viewer):
         self.state = SimulateState(show=self._draw, show_part=self._draw_part)
         self._is_setting = False
         self._changed_s = math.inf
+        self._untold: Choice | None = None
         choice, wrong = asked(arguments)
         self._make_controls(choice)
         self._make_results(frame.page, choice)
@@ -212,9 +213,23 @@ class SimulatePage(pn.viewable.Viewer):
             return
         self.policy.blame("")
         self.state.refuse("")
-        self.advice.show(choice.mine.policy, choice.scenario)
-        self._write(choice)
-        pn.state.execute(partial(self.state.run, choice))
+        self._untold = choice
+        pn.state.execute(partial(self._run, choice))
+
+    async def _run(self, choice: Choice) -> None:
+        if await self.state.run(choice):
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Let advice and address follow what was chosen last.
+
+        With what came of it, and not before: a dragged slider chooses more often than a busy server can tell of.
+        """
+        choice, self._untold = self._untold, None
+        if choice is not None:
+            with pn.io.hold():
+                self.advice.show(choice.mine.policy, choice.scenario)
+                self._write(choice)
 
     def _write(self, choice: Choice) -> None:
         """Let the address say what is chosen; what is changed in one go is one step for the back button.
@@ -269,8 +284,10 @@ class SimulatePage(pn.viewable.Viewer):
         if results is not None:
             runs = [results.mine, results.other] if results.choice.both else [results.mine]
             await self.story.begin(runs, results.choice.labels)
-            self.cards.show(results.mine, None)
-            self._headline.object = headline_so_far(results)
+            with pn.io.hold():
+                self._catch_up()
+                self.cards.show(results.mine, None)
+                self._headline.object = headline_so_far(results)
         elif self.state.results is not None:
             await self._draw(self.state.results)
         else:
@@ -280,6 +297,7 @@ class SimulatePage(pn.viewable.Viewer):
 
     def _label(self, results: Results) -> None:
         with pn.io.hold():
+            self._catch_up()
             self._headline.object = headline(results)
             self.cards.show(results.mine, results.other)
 

@@ -67,9 +67,12 @@ class SimulateState(param.Parameterized):
         self.results = Results(default_choice(), runs[0], runs[1])
         return True
 
-    async def run(self, choice: Choice) -> None:
-        """Simulate A and B of ``choice`` in place of what was asked for before."""
-        await self._updates.want(choice)
+    async def run(self, choice: Choice) -> bool:
+        """Simulate A and B of ``choice`` in place of what was asked for before.
+
+        Returns true when nothing is wanted any more, or at once with false if an earlier call waits for that.
+        """
+        return await self._updates.want(choice)
 
     def refuse(self, sentence: str) -> None:
         """Say why nothing is simulated, or nothing any more; the last good results stay."""

@@ -26,10 +26,6 @@ logger = logging.getLogger("hustle_sim.dashboard")
 PATIENCE_S = 0.35
 """A simulation that was overtaken may still end within this time of its start; it is quick if it does."""
 
-TURN_S = 3.0
-"""One that was overtaken while it waited for a worker keeps its turn for so long: if all who drag something gave theirs
-up for a newer request, nobody would get anything from a busy server."""
-
 REST_S = 0.15
 """Where simulations are not quick, the next one starts when no newer request has come for this long."""
 
@@ -45,8 +41,8 @@ CRASHED = "Something in the simulation broke. It is in the server's log; the las
 class Shop(Protocol):
     """Where simulations are made: a ``Workshop``."""
 
-    def submit(self, request: Request) -> Job:
-        """Start a simulation. Raises InputError with one sentence."""
+    def submit(self, request: Request, since_s: float) -> Job:
+        """Start a simulation for someone who waits since then. Raises InputError with one sentence."""
         ...
 
 
@@ -70,20 +66,21 @@ class Updates:
         self._shop = shop
         self._show, self._tell, self._fail, self._show_part = show, tell, fail, show_part
         self._parted: Choice | None = None
+        self._since_s: float | None = None
         self._wanted: Choice | None = None
         self._news = asyncio.Event()
         self._following = False
         self._quick = True
 
-    async def want(self, choice: Choice) -> None:
+    async def want(self, choice: Choice) -> bool:
         """Ask for the runs of a choice in place of all that was asked before.
 
-        The first caller stays until nothing is wanted any more; others return at once.
+        The first caller stays until nothing is wanted any more; others return at once, with false.
         """
         self._wanted = choice
         self._news.set()
         if self._following:
-            return
+            return False
         self._following = True
         try:
             while self._wanted is not None:
@@ -94,10 +91,11 @@ class Updates:
         finally:
             self._following = False
             self._tell(None)
+        return True
 
     def cancel(self) -> None:
         """Nothing is wanted any more: what runs is ended, and nothing of it is shown."""
-        self._wanted = None
+        self._wanted = self._since_s = None
         self._news.set()
 
     async def _next(self) -> None:
@@ -107,11 +105,17 @@ class Updates:
         self._news.clear()
         if choice is None:
             return
+        since_s = self._since_s if self._since_s is not None else asyncio.get_running_loop().time()
+        self._since_s = None
         jobs: list[Job] = []
         try:
             for request in choice.requests:
-                jobs.append(self._shop.submit(request))
+                jobs.append(self._shop.submit(request, since_s))
             runs = await self._made(choice, jobs)
+            if runs is None and not all(job.started for job in jobs):
+                # The next one takes the place of the one that it has overtaken: if all who drag something went to the
+                # end of the row for each newer request, nobody would get anything from a busy server.
+                self._since_s = since_s
             if runs is not None:
                 self._parted = None
                 await self._show(choice, runs)
@@ -146,15 +150,16 @@ class Updates:
         asked_s = began_s = loop.time()
         runs = asyncio.ensure_future(_all(jobs))
         news = asyncio.ensure_future(self._news.wait())
-        parts, told = 0, -math.inf
+        parts, told, waits = 0, -math.inf, True
         try:
             while not runs.done():
                 waits_for = (runs,) if news.done() else (runs, news)
                 await asyncio.wait(waits_for, timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
                 now_s = loop.time()
-                if now_s - asked_s <= TURN_S and not all(job.started for job in jobs):
+                waits = not all(job.started for job in jobs)
+                if waits:
                     began_s = now_s
-                if news.done() and (self._wanted is None or now_s - began_s > PATIENCE_S):
+                if news.done() and (waits or self._wanted is None or now_s - began_s > PATIENCE_S):
                     break
                 share = sum(job.share for job in jobs) / len(jobs)
                 if not runs.done() and now_s - asked_s > PATIENCE_S and share >= told + STEP:
@@ -165,7 +170,7 @@ class Updates:
                     await self._part(choice, jobs)
             if runs.done():
                 self._quick = loop.time() - began_s <= PATIENCE_S
-            elif self._wanted is not None:
+            elif self._wanted is not None and not waits:
                 self._quick = False
             if not runs.done() or (news.done() and self._wanted is None):
                 return None
