@@ -70,7 +70,7 @@ def for_the_readme(browser: Browser, url: str) -> list[Path]:
         with visit(browser, url, width=1400, height=1250) as visitor:
             page = visitor.go(place=place)
             SCENES[place](page)
-            page.wait_for_timeout(1500)
+            page.wait_for_timeout(1500 if place != "live" else 60_000)  # a watched target needs time to have a story
             made.append(ROOT / "docs" / f"{place}.png")
             page.screenshot(path=made[-1])
     return made
