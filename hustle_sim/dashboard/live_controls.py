@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from html import escape
 from typing import Any
 
 import panel as pn
@@ -67,7 +68,7 @@ class LiveControls(pn.viewable.Viewer):
     def show_chosen(self, name: str) -> None:
         """What can be done with the chosen target; an empty name: nothing is chosen."""
         self._chosen.visible = self._goals.visible = bool(name)
-        self._chosen_name.object = f"<h2>What was seen of {name}</h2>"
+        self._chosen_name.object = f"<h2>What was seen of {escape(name)}</h2>"
         self.wall_button.disabled = not name
 
     def show_incidents(self, some: bool) -> None:

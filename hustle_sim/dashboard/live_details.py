@@ -8,6 +8,7 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ class LiveDetails(pn.viewable.Viewer):
         self._watch = watch
         self._turn_tab()
         self._cards_box.visible = watch is not None
-        self._title.object = f"<h2>{'' if watch is None else watch.target.name}</h2>"
+        self._title.object = f'<h2 style="margin-bottom:8px">{"" if watch is None else escape(watch.target.name)}</h2>'
         if watch is not None:
             self._drawn = now
             session = watch.session

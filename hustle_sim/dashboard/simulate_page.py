@@ -99,7 +99,7 @@ class SimulatePage(pn.viewable.Viewer):
         self.advice = Advice(mend=self.policy.change)
         self.advice.show(choice.mine.policy, choice.scenario)
         self._controls = pn.Column(
-            prose("<h2>What happens</h2>"),
+            prose('<h2 style="margin-bottom:8px">What happens</h2>'),
             self.scenario,
             pn.Spacer(height=6),
             self.seed,
