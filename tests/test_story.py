@@ -8,7 +8,9 @@ import numpy as np
 import panel as pn
 import pytest
 from bokeh.events import RangesUpdate
+from bokeh.models import Plot
 from events_by_hand import Story as Events
+from panel.theme import Native
 
 import hustle_sim
 from hustle_sim import InputError, Policy, Scenario, simulate
@@ -17,6 +19,7 @@ from hustle_sim.analysis.life import life
 from hustle_sim.analysis.moment import moment
 from hustle_sim.analysis.picks import LISTS, counts, picked
 from hustle_sim.analysis.stops import Stops
+from hustle_sim.dashboard import styles
 from hustle_sim.dashboard.charts import GROUPS, SHOWN, drawn, legend
 from hustle_sim.dashboard.moment_view import MESSAGES, bubbles, facts
 from hustle_sim.dashboard.story import Story, labels_of, opening_s, told
@@ -287,7 +290,7 @@ def test_a_click_on_an_attempt_tells_the_life_of_its_message(story, run):
     story._clicked("latency", 0, float(attempt["time_s"]), float(attempt["latency_s"]))
     assert story.why.picker.chosen == attempt["message_id"]
     assert story.playhead.time_s == attempt["time_s"]
-    assert escape(life(run, attempt["message_id"]).words) in story.why._steps.object
+    assert escape(life(run, attempt["message_id"]).words) in story.why._steps[0].object
     assert story.why._frame.visible
     story.why.picker.chosen = ""
     assert not story.why._frame.visible
@@ -391,6 +394,19 @@ def test_explore_shows_the_story_of_one_run_or_of_two(run, original):
     assert any("--mui-palette-hustle-card: #1C222E" in str(sheet) for sheet in both.__panel__().stylesheets)
     for story in (one, both):
         story.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_in_a_notebook_figures_and_ground_have_the_colours_of_the_theme_whatever_the_editor_has(run, theme):
+    one = hustle_sim.explore(run, theme=theme)
+    colours = styles.THEME[theme]["palette"]
+    one.why.explain("0-180")
+    for pane in (pane_of(one.charts.slots["latency"]), one.why._picture):
+        figure = pane.get_root().select_one({"type": Plot})
+        assert figure.background_fill_color == figure.border_fill_color == colours["hustle"]["card"]
+        assert figure.xaxis[0].axis_label_text_color == colours["text"]["primary"]
+    assert one.__panel__().design is Native
+    one.close()
 
 
 @pytest.mark.parametrize("gone", [math.nan, None])

@@ -276,10 +276,12 @@ class RunCharts(pn.viewable.Viewer):
 
     def __init__(
         self, theme: Theme, line: str, at: Callable[[], float], clicked: Clicked, zoomed: Zoomed,
-        opened: Callable[[], Any], beside: Mapping[str, Any] | None = None, **params: Any,
+        opened: Callable[[], Any], beside: Mapping[str, Any] | None = None, look: Mapping[str, str] | None = None,
+        **params: Any,
     ) -> None:  # fmt: skip
-        """``beside``: what stands under a figure, by its name."""
+        """``beside``: what stands under a figure, by its name; ``look``: as of ``Why``."""
         super().__init__(**params)
+        self._look = {**QUIET, **(look or {})}
         self._theme: Theme = theme
         self._line, self._at = line, at
         self._clicked, self._zoomed, self._opened = clicked, zoomed, opened
@@ -367,7 +369,7 @@ class RunCharts(pn.viewable.Viewer):
             pipe, theme=theme, clock=pipe.data["clock"], streams=[tap],
             hooks=[_hook_of(self, place if one.name == "density" else None)],
         )  # fmt: skip
-        return figure.opts(backend_opts=QUIET, backend="bokeh")
+        return figure.opts(backend_opts=self._look, backend="bokeh")
 
     def _tapped(self, name: str, place: int, x: float | None, y: float | None) -> None:
         if x is not None and y is not None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import panel as pn
 import panel_material_ui as pmui
+from panel.theme import Native
 
 from hustle_sim.analysis.density import density_data
 from hustle_sim.analysis.life import attempt_near, message_of
@@ -103,10 +104,11 @@ class Story(pn.viewable.Viewer):
         self._zooms: dict[int, tuple[Any, Any]] = {}
         line = f"playhead-{next(_numbers)}"
         self.playhead = PlayHead(self._step, line=line)
-        self.why = Why(self._theme, self._go)
+        look = {} if page is not None else _look_of(theme)
+        self.why = Why(self._theme, self._go, look=look)
         self.charts = RunCharts(
             self._theme, line, lambda: self.playhead.time_s, self._clicked, self._zoomed, self._opened,
-            beside={"latency": self.why},
+            beside={"latency": self.why}, look=look,
         )  # fmt: skip
         self.moments = [MomentView(visible=place == 0) for place in range(2)]
         for place, view in enumerate(self.moments):
@@ -116,7 +118,7 @@ class Story(pn.viewable.Viewer):
         grid = pn.Column(self.charts, side, sizing_mode="stretch_width", margin=0, stylesheets=[_GRID_CSS])
         self._view = pn.Column(
             self.playhead, grid, visible=False, sizing_mode="stretch_width", margin=0,
-            stylesheets=[_HOLDER_CSS, *([] if page is not None else [_colours(theme)])],
+            **({"stylesheets": [_HOLDER_CSS]} if page is not None else _in_notebook(theme)),
         )  # fmt: skip
         self._repaint = None if page is None else page.param.watch(lambda _: self._paint(), "dark_theme")
 
@@ -350,19 +352,43 @@ def _theme_of(page: pmui.Page) -> Theme:
     return "dark" if page.dark_theme else "light"
 
 
-def _colours(theme: Theme) -> str:
-    """The variables that the Material theme would have set."""
+def _in_notebook(theme: Theme) -> dict[str, Any]:
+    """What the page would have given: the variables of the Material theme, and a ground.
+
+    Panel's Material design would paint for the theme of the editor, which the figures here were not drawn for.
+    """
     palette = styles.THEME[theme]["palette"]
     named = {
         "primary-main": palette["primary"]["main"],
         "primary-contrastText": palette["primary"]["contrastText"],
-        "text-primary": "#F2F4F5" if theme == "dark" else "#1B1F24",
+        "text-primary": palette["text"]["primary"],
         **{f"hustle-{name}": colour for name, colour in palette["hustle"].items()},
     }
-    return ":host { " + " ".join(f"--mui-palette-{name}: {colour};" for name, colour in named.items()) + " }"
+    variables = " ".join(f"--mui-palette-{name}: {colour};" for name, colour in named.items())
+    return {"design": Native, "stylesheets": [_HOLDER_CSS, f":host {{ {variables} }}", _GROUND_CSS]}
+
+
+def _look_of(theme: Theme) -> dict[str, str]:
+    """How the Material theme of a page would have painted a figure, as options of Bokeh."""
+    palette = styles.THEME[theme]["palette"]
+    ink, quiet, card = palette["text"]["primary"], palette["hustle"]["quiet"], palette["hustle"]["card"]
+    axis = {"axis_label_text_color": ink, "major_label_text_color": quiet, "axis_line_color": quiet,
+            "major_tick_line_color": quiet, "axis_label_text_font_style": "normal"}  # fmt: skip
+    return {
+        "plot.background_fill_color": card,
+        "plot.border_fill_color": card,
+        "plot.outline_line_color": quiet,
+        "plot.grid.grid_line_color": palette["hustle"]["line"],
+        **{f"{way}axis.{name}": value for way in "xy" for name, value in axis.items()},
+    }
 
 
 _HOLDER_CSS = ":host { container-type: inline-size; }"
+
+_GROUND_CSS = """
+:host { --design-background-text-color: var(--mui-palette-text-primary); background: var(--mui-palette-hustle-well);
+        padding: 10px; border-radius: 10px; box-sizing: border-box; }
+"""
 
 _GRID_CSS = """
 :host { display: grid !important; grid-template-columns: minmax(0, 1fr); gap: 14px; align-items: start; }

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -200,8 +200,12 @@ class Why(pn.viewable.Viewer):
     ``went`` is called with the time at which a chosen message was sent, to put the play head there.
     """
 
-    def __init__(self, theme: Theme, went: Callable[[float], None], **params: Any) -> None:
+    def __init__(
+        self, theme: Theme, went: Callable[[float], None], look: Mapping[str, str] | None = None, **params: Any
+    ) -> None:
+        """``look``: options of Bokeh for the figure, where no page paints it."""
         super().__init__(**params)
+        self._look = {**QUIET, **(look or {})}
         self._run: Recording | None = None
         self._label = ""
         self._theme: Theme = theme
@@ -215,10 +219,8 @@ class Why(pn.viewable.Viewer):
         self._frame = pn.Column(
             self._picture, visible=False, sizing_mode="stretch_width", margin=0, css_classes=["figure-waterfall"]
         )
-        self._steps = pn.pane.HTML(
-            "", sizing_mode="stretch_width", margin=0, visible=False, stylesheets=[styles.TEXT, _STEPS_CSS],
-            css_classes=["steps"],
-        )  # fmt: skip
+        # Told anew by a new pane: one that is changed asks the web for its style sheets in a notebook (Panel 1.9).
+        self._steps = pn.Column(visible=False, sizing_mode="stretch_width", margin=0, css_classes=["steps"])
         self._view = pn.Column(
             self.picker, self._frame, self._steps, sizing_mode="stretch_width", margin=(0, 0, 12, 0),
             stylesheets=[styles.PANEL],
@@ -282,14 +284,16 @@ class Why(pn.viewable.Viewer):
         self.picker.about = about
         if story is None or self._run is None:
             return
-        self._steps.object = told(story)
+        self._steps[:] = [
+            pn.pane.HTML(told(story), sizing_mode="stretch_width", margin=0, stylesheets=[styles.TEXT, _STEPS_CSS])
+        ]
         data = WATERFALL.make(self._run, chosen)
         if "shorter" in data["note"]:
             self.picker.about = f"{about} Long waits are drawn shorter than they were; the marks say the times.".strip()
         if self._pipe is None:
             self._pipe = hv.streams.Pipe(data=data)
             drawn = WATERFALL.live(self._pipe, theme=self._theme)
-            self._picture.object = drawn.opts(backend_opts=QUIET, backend="bokeh")
+            self._picture.object = drawn.opts(backend_opts=self._look, backend="bokeh")
         else:
             self._pipe.send(data)
         if move:
