@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import heapq
 import math
 import multiprocessing
 import os
@@ -20,17 +19,16 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hustle_sim.dashboard.lanes import Lane
 from hustle_sim.inputs import InputError
 from hustle_sim.policy import Policy
-from hustle_sim.simulation.simulate import Cancelled
 
 if TYPE_CHECKING:
     from hustle_sim.analysis import Run
@@ -172,82 +170,6 @@ class _Parts:
         self._path.unlink(missing_ok=True)
 
 
-class _Lane:
-    """Some worker processes with a queue of their own. They start with the first task."""
-
-    def __init__(self, workers: int, context: Any, niceness: int, shared: tuple[Any, ...]) -> None:
-        self._workers, self._context, self._niceness, self._shared = workers, context, niceness, shared
-        self._pool: ProcessPoolExecutor | None = None
-        self._lock = threading.Lock()
-        self._busy = 0
-        self._waiting: list[tuple[float, int, Future[Any], Callable[..., Any], tuple[Any, ...]]] = []
-
-    def submit(self, since_s: float, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Have ``work`` done by the next worker that is free; who has waited for longest is first.
-
-        What is cancelled while it waits costs nothing. The result is InputError if no process can be started.
-        """
-        future: Future[Any] = Future()
-        with self._lock:
-            heapq.heappush(self._waiting, (since_s, next(_numbers), future, work, arguments))
-        self._begin_next()
-        return future
-
-    def close(self) -> None:
-        """End the workers at once: a simulation looks only now and then whether it is still wanted."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-            waiting, self._waiting = self._waiting, []
-        for _, _, future, _, _ in waiting:
-            future.cancel()
-        if pool is not None:
-            workers = list((getattr(pool, "_processes", None) or {}).values())
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in workers:
-                worker.terminate()
-
-    def _begin_next(self) -> None:
-        """Give the free workers something to do. No lock is held while futures tell what became of them."""
-        while True:
-            with self._lock:
-                if self._busy >= self._workers or not self._waiting:
-                    return
-                _, _, future, work, arguments = heapq.heappop(self._waiting)
-                self._busy += 1
-            if future.set_running_or_notify_cancel():
-                try:
-                    self._in_process(work, arguments).add_done_callback(partial(self._ended, future))
-                    continue
-                except InputError as error:
-                    future.set_exception(error)
-            with self._lock:
-                self._busy -= 1
-
-    def _in_process(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
-        with self._lock:
-            for _ in range(2):
-                if self._pool is None:
-                    self._pool = ProcessPoolExecutor(
-                        self._workers, self._context, initializer=_begin, initargs=(*self._shared, self._niceness)
-                    )
-                try:
-                    return self._pool.submit(work, *arguments)
-                except (BrokenProcessPool, RuntimeError):
-                    self._pool = None
-        raise InputError("no process could be started for the simulation")
-
-    def _ended(self, future: Future[Any], inner: Future[Any]) -> None:
-        with self._lock:
-            self._busy -= 1
-        if inner.cancelled():
-            future.set_exception(Cancelled("the server ends"))
-        elif (error := inner.exception()) is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(inner.result())
-        self._begin_next()
-
-
 @dataclass(slots=True)
 class _Running:
     """A simulation that waits or runs, and how many visitors want it."""
@@ -274,9 +196,9 @@ class Workshop:
         self._parts = context.Array("q", SLOTS, lock=False)
         self._folder = tempfile.TemporaryDirectory(prefix="hustle-sim-", ignore_cleanup_errors=True)
         shared = (self._share, self._wanted, self._parts)
-        self._quick = _Lane(number, context, 5, shared)
-        self._long = _Lane(number, context, 10, shared)
-        self._papers = _Lane(1, context, 10, shared)
+        self._quick = Lane(number, context, _begin, *shared, 5)
+        self._long = Lane(number, context, _begin, *shared, 10)
+        self._papers = Lane(1, context, _begin, *shared, 10)
         self._free = list(range(SLOTS))
         # A lane that ends a future calls back at once, on this thread.
         self._lock = threading.RLock()
