@@ -216,3 +216,10 @@ def test_a_moment_of_a_large_run_looks_at_few_rows(monkeypatch: pytest.MonkeyPat
     assert moment(timeline, 3600.0).sent > 3000
     intervals = timeline.of(0).messages._waiting
     assert max(len(held) for held in intervals._open) < 20
+
+
+def test_a_verdict_that_was_there_at_once_is_one_since_the_start():
+    run = hs.simulate(hs.Scenario.load("flapping"), seed=3)
+    first = float(run.transitions["time_s"].iloc[0])
+    assert first < 1
+    assert " since the start (" in moment(run, first + 5).words["monitor"]

@@ -150,7 +150,8 @@ def test_the_page_of_the_next_visitor_is_sent_at_once_with_a_token_of_its_own_an
         assert token(first.text) != token(second.text)
         assert "flap" in str(get_token_payload(token(second.text))["arguments"]["scenario"])
         assert second_is_built.wait(60)
-        assert client.get(f"{prefix}/health").json()["sessions"] == 2
+        # It is counted a moment after it was built.
+        assert any(client.get(f"{prefix}/health").json()["sessions"] == 2 for _ in range(1000))
 
 
 @pytest.mark.real

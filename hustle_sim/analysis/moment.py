@@ -154,7 +154,8 @@ def _messages_words(sent: int, answered: Mapping[str, int], late: int, waiting: 
 
 
 def _for(standing: Standing, time_s: float) -> str:
-    return f" since {elapsed(standing.since_s)} ({format_duration(time_s - standing.since_s)} ago)"
+    when = "the start" if standing.since_s < 1 else elapsed(standing.since_s)
+    return f" since {when} ({format_duration(time_s - standing.since_s)} ago)"
 
 
 def _because(reason: str) -> str:

@@ -41,9 +41,9 @@ _DEPTH = "(SELECT total(number) FROM tally WHERE state IN ('ready', 'leased', 'u
 _INSERT = (
     "INSERT INTO items (id, text, priority, created_at, expires_at, rank, conversation, state, not_before, due, "
     "attempts, tries, uncertain, owner, leased_until, reason, reply) "
-    f"SELECT {', '.join(f'?{number}' for number in range(1, 18))} "
+    f"SELECT {', '.join('?' * 17)} "
     # Not left to the UNIQUE of the id: a row that is refused there uses up a sequence number, which is a write.
-    f"WHERE {_DEPTH} < ?18 AND NOT EXISTS (SELECT 1 FROM items WHERE id = ?1)"
+    f"WHERE {_DEPTH} < ? AND NOT EXISTS (SELECT 1 FROM items WHERE id = ?)"
 )
 _MOST_AT_ONCE = 256
 _NOT_DONE = object()
@@ -95,7 +95,7 @@ class SQLiteStore:
 
         def insert(database: sqlite3.Connection) -> Any:
             """The usual case, with room and an id that is new, is one statement."""
-            cursor = database.execute(_INSERT, (*values, room))
+            cursor = database.execute(_INSERT, (*values, room, item.id))
             if cursor.rowcount != 1:
                 return _NOT_DONE
             return Added(Answer.ACCEPTED, item=replace(item, sequence=cursor.lastrowid or 0))
@@ -110,7 +110,7 @@ class SQLiteStore:
             victim = _victim(database, item.priority, overflow)
             if victim is None:
                 return Added(Answer.REJECTED, reason="the queue is full")
-            cursor = database.execute(_INSERT, (*values, sys.maxsize))
+            cursor = database.execute(_INSERT, (*values, sys.maxsize, item.id))
             return Added(Answer.DISPLACED, victim, item=replace(item, sequence=cursor.lastrowid or 0))
 
         return await self._do(work, alone=insert)
