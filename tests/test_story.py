@@ -22,7 +22,7 @@ from hustle_sim.analysis.stops import Stops
 from hustle_sim.dashboard import styles
 from hustle_sim.dashboard.charts import GROUPS, SHOWN, drawn, legend
 from hustle_sim.dashboard.moment_view import MESSAGES, bubbles, facts
-from hustle_sim.dashboard.story import Story, labels_of, opening_s, told
+from hustle_sim.dashboard.story import Story, opening_s, told
 from hustle_sim.dashboard.why import chips, row
 from hustle_sim.dashboard.why import told as told_html
 
@@ -206,7 +206,10 @@ def test_the_beginning_of_a_long_run_is_a_density_as_the_whole_will_be():
 
 
 def test_two_runs_with_one_label_are_told_apart(run):
-    assert labels_of([run, run]) == ("default (A)", "default (B)")
+    story = Story()
+    story.show_at_once(run, run)
+    assert [view.title for view in story.moments] == [f"At this moment: {side}, default" for side in "AB"]
+    story.close()
 
 
 # The play head

@@ -35,8 +35,9 @@ class Run(Recording):
         return measure(self)
 
     def plot(self) -> hv.Layout:
-        """All figures under one time axis, as a HoloViews Layout. Call ``hv.extension("bokeh")`` first in a notebook.
+        """All figures under one time axis, as a HoloViews Layout.
 
+        In a notebook call ``hv.extension("bokeh", inline=True)`` first; without ``inline`` it needs a way to other hosts.
         More, and single figures, in ``hustle_sim.analysis.figures``.
         """
         from hustle_sim.analysis import figures

@@ -85,6 +85,8 @@ export function render({model}) {
     if (pending === null) { pending = setTimeout(() => { pending = null; tell(false) }, TICK_MS) }
   }
   const go = (time_s) => {
+    // It is of the event that was stepped to, and no longer true of where the person goes now.
+    if (model.note) { model.note = "" }
     at = Math.min(Math.max(0, time_s), model.end_s)
     draw()
     tell(false)

@@ -81,11 +81,8 @@ def opening_s(one: Told) -> float:
 
 
 def labels_of(runs: Sequence[Run]) -> tuple[str, ...]:
-    """What runs are called beside each other."""
-    labels = [run.label or run.name for run in runs]
-    if len(set(labels)) < len(labels):
-        labels = [f"{label} ({'AB'[place]})" for place, label in enumerate(labels)]
-    return tuple(labels)
+    """What runs are called beside each other, where they are also called A and B."""
+    return tuple(run.label or run.name for run in runs)
 
 
 class Story(pn.viewable.Viewer):
