@@ -37,7 +37,7 @@ class Run(Recording):
     def plot(self) -> hv.Layout:
         """All figures under one time axis, as a HoloViews Layout.
 
-        In a notebook call ``hv.extension("bokeh", inline=True)`` first; without ``inline`` it needs a way to other hosts.
+        In a notebook call ``hv.extension("bokeh", inline=True)`` first; without ``inline`` it asks other hosts.
         More, and single figures, in ``hustle_sim.analysis.figures``.
         """
         from hustle_sim.analysis import figures
