@@ -403,7 +403,7 @@ def test_a_workshop_that_closes_lets_nobody_wait():
 
 
 YEARS = Scenario.load("retry-storm").replace({"duration_s": 864000})
-WEEKS = SHORT.replace({"duration_s": 14 * 86400})
+WEEKS = SHORT.replace({"duration_s": 30 * 86400})
 
 
 @pytest.mark.real

@@ -49,9 +49,10 @@ _LONG = 4_000
 """Messages, and a quarter of the health checks, from which on a simulation is a long one."""
 
 _FIRST_PART = 10_000
-_NEXT_PART = 3
+_NEXT_PART = 4
+_LAST_PART = 0.4
 """A long simulation is looked into when so many events have happened (after about 0.2 s), and whenever they are so many
-times more: what this takes stays under a tenth of it."""
+times more, until this share of it is done: to look costs a quarter of what it took to get there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,13 +358,15 @@ def _work(slot: int, number: int, request: Request, path: Path | None) -> Run:
     from hustle_sim.simulation.simulate import simulate
 
     due = _FIRST_PART
+    done = 0.0
 
     def progress(share: float) -> None:
-        _shares[slot] = share
+        nonlocal done
+        _shares[slot] = done = share
 
     def so_far(events: int, made: Callable[[], Run]) -> None:
         nonlocal due
-        if path is not None and events >= due:
+        if path is not None and events >= due and done <= _LAST_PART:
             due = events * _NEXT_PART
             _leave_part(made(), path)
             _numbers_of_parts[slot] += 1
