@@ -276,12 +276,12 @@ class RunCharts(pn.viewable.Viewer):
 
     def __init__(
         self, theme: Theme, line: str, at: Callable[[], float], clicked: Clicked, zoomed: Zoomed,
-        opened: Callable[[], Any], beside: Mapping[str, Any] | None = None, look: Mapping[str, str] | None = None,
+        opened: Callable[[], Any], beside: Mapping[str, Any] | None = None, look: Mapping[str, Any] = QUIET,
         **params: Any,
     ) -> None:  # fmt: skip
         """``beside``: what stands under a figure, by its name; ``look``: as of ``Why``."""
         super().__init__(**params)
-        self._look = {**QUIET, **(look or {})}
+        self._look = look
         self._theme: Theme = theme
         self._line, self._at = line, at
         self._clicked, self._zoomed, self._opened = clicked, zoomed, opened

@@ -29,7 +29,7 @@ from hustle_sim.dashboard import styles
 from hustle_sim.dashboard.charts import AT_SIGHT, RunCharts, drawn
 from hustle_sim.dashboard.moment_view import MomentView
 from hustle_sim.dashboard.playhead import PlayHead
-from hustle_sim.dashboard.why import Why
+from hustle_sim.dashboard.why import QUIET, Why
 from hustle_sim.simulation.words import texts_of
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Story(pn.viewable.Viewer):
         self._zooms: dict[int, tuple[Any, Any]] = {}
         line = f"playhead-{next(_numbers)}"
         self.playhead = PlayHead(self._step, line=line)
-        look = {} if page is not None else _look_of(theme)
+        look = QUIET if page is not None else {**QUIET, **_look_of(theme)}
         self.why = Why(self._theme, self._go, look=look)
         self.charts = RunCharts(
             self._theme, line, lambda: self.playhead.time_s, self._clicked, self._zoomed, self._opened,

@@ -165,8 +165,9 @@ class Updates:
                 if not runs.done() and now_s - asked_s > PATIENCE_S and share >= told + STEP:
                     told = share
                     self._tell(share)
-                if not runs.done() and not news.done() and sum(job.parts for job in jobs) > parts:
-                    parts = sum(job.parts for job in jobs)
+                there = sum(job.parts for job in jobs)
+                if not runs.done() and not news.done() and there > parts:
+                    parts = there
                     await self._part(choice, jobs)
             if runs.done():
                 self._quick = loop.time() - began_s <= PATIENCE_S

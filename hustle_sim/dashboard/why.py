@@ -201,11 +201,11 @@ class Why(pn.viewable.Viewer):
     """
 
     def __init__(
-        self, theme: Theme, went: Callable[[float], None], look: Mapping[str, str] | None = None, **params: Any
+        self, theme: Theme, went: Callable[[float], None], look: Mapping[str, Any] = QUIET, **params: Any
     ) -> None:
-        """``look``: options of Bokeh for the figure, where no page paints it."""
+        """``look``: options of Bokeh for the figure; where no page paints it, they do."""
         super().__init__(**params)
-        self._look = {**QUIET, **(look or {})}
+        self._look = look
         self._run: Recording | None = None
         self._label = ""
         self._theme: Theme = theme
