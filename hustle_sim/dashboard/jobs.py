@@ -206,11 +206,6 @@ class Workshop:
         self._running: dict[str, _Running] = {}
         self._kept: OrderedDict[str, Run] = OrderedDict()
 
-    def known(self, request: Request) -> Run | None:
-        """The result of an equal request, if it is still kept."""
-        with self._lock:
-            return self._known(request.key)
-
     def submit(self, request: Request, since_s: float = math.inf) -> Job:
         """Start a simulation as soon as a worker is free; one that was done lately is not done again.
 
